@@ -1,0 +1,31 @@
+/*
+ * str.h - a growing byte string for text that is built piece by piece.
+ */
+#ifndef CORE_BASE_STR_H
+#define CORE_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* Zeroed struct is an empty string. text is always NUL-terminated once something was added.
+ * After a failed allocation `failed` stays true and later additions do nothing: check it once. */
+struct str {
+    char *text;
+    size_t len, capacity;
+    bool failed;
+};
+
+void str_add(struct str *s, const char *text);
+void str_add_bytes(struct str *s, const void *bytes, size_t n);
+void str_addf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void str_clear(struct str *s);          /* len = 0, keeps the memory */
+const char *str_text(const struct str *s); /* "" when empty */
+int str_check(const struct str *s) MUST_CHECK; /* HCSMOE_ENOMEM with message if failed */
+void str_release(struct str *s);
+
+bool str_starts(const char *s, const char *prefix);
+bool str_ends(const char *s, const char *suffix);
+
+#endif

@@ -1,0 +1,306 @@
+/*
+ * tokenizer_regex.c - expressions of tokenizer.json, written for Oniguruma, run by PCRE2.
+ * SPDX-License-Identifier: MIT
+ *
+ * The two agree on nearly everything that tokenizers use. Where they read the same text differently, the
+ * expression is rewritten; what cannot be rewritten is refused, because a wrong cut would go unnoticed.
+ */
+#include "data/tokenizer_internal.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* White_Space; PCRE2's own \s has U+180E as well. */
+#define SPACE "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACE                                                                                  \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"       \
+    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define HEX "0-9A-Fa-f"
+#define EDGE "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
+#define NO_EDGE "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
+
+/* Escapes that mean something else in PCRE2; NULL: cannot be written there. */
+static const struct {
+    char letter;
+    const char *outside, *in_class;
+} escapes[] = {
+    {.letter = 's', .outside = "[" SPACE "]", .in_class = SPACE},
+    {.letter = 'S', .outside = "[^" SPACE "]", .in_class = NOT_SPACE},
+    {.letter = 'w', .outside = "[" WORD "]", .in_class = WORD},
+    {.letter = 'W', .outside = "[^" WORD "]", .in_class = NULL},
+    {.letter = 'h', .outside = "[" HEX "]", .in_class = HEX},
+    {.letter = 'H', .outside = "[^" HEX "]", .in_class = NULL},
+    {.letter = 'b', .outside = EDGE, .in_class = "\\x08"},
+    {.letter = 'B', .outside = NO_EDGE, .in_class = NULL},
+};
+
+enum {
+    N_ESCAPES = sizeof escapes / sizeof escapes[0],
+    UNICODE_DIGITS = 4,               /* \uHHHH */
+    MATCH_HEAP_KIB_MAX = 1024 * 1024, /* for the interpreter, when the JIT's stack is too small */
+    MESSAGE_BYTES = 160
+};
+
+struct translation {
+    const char *text;
+    size_t n, at;
+    bool in_class;
+    struct str *out;
+    const char *why; /* set when it cannot be written for PCRE2 */
+};
+
+static char peek(const struct translation *r, size_t ahead)
+{
+    return ahead < r->n - r->at ? r->text[r->at + ahead] : '\0';
+}
+
+static void copy(struct translation *r, size_t n)
+{
+    size_t left = r->n - r->at;
+    size_t m = n < left ? n : left;
+
+    str_add_bytes(r->out, r->text + r->at, m);
+    r->at += m;
+}
+
+static void translate_escape(struct translation *r)
+{
+    char letter = peek(r, 1);
+
+    for (size_t i = 0; i < N_ESCAPES; i++) {
+        if (escapes[i].letter == letter) {
+            const char *written = r->in_class ? escapes[i].in_class : escapes[i].outside;
+            if (!written) {
+                r->why = "\\W, \\H or \\B inside [...]";
+                return;
+            }
+            str_add(r->out, written);
+            r->at += 2;
+            return;
+        }
+    }
+    size_t n_hex = 0;
+    while (letter == 'u' && n_hex < UNICODE_DIGITS && isxdigit((unsigned char)peek(r, 2 + n_hex))) {
+        n_hex++;
+    }
+    if (n_hex == UNICODE_DIGITS) {
+        str_addf(r->out, "\\x{%.4s}", r->text + r->at + 2);
+        r->at += 2 + UNICODE_DIGITS;
+        return;
+    }
+    copy(r, 2);
+}
+
+static void translate_in_class(struct translation *r)
+{
+    char c = peek(r, 0);
+
+    if (c == '[' && peek(r, 1) == ':') {
+        copy(r, 2);
+        while (r->at < r->n && !(peek(r, 0) == ':' && peek(r, 1) == ']')) {
+            copy(r, 1);
+        }
+        copy(r, 2);
+    } else if (c == '[') {
+        r->why = "a set inside a set ([a[b]])";
+    } else if (c == '&' && peek(r, 1) == '&') {
+        r->why = "an intersection of sets (&&)";
+    } else {
+        r->in_class = c != ']';
+        copy(r, 1);
+    }
+}
+
+/* {n}, {n,}, {,m} or {n,m}: there is no "{,m}" in PCRE2, and it reads a + or ? behind differently. */
+static void translate_interval(struct translation *r)
+{
+    size_t low = 1;
+    while (isdigit((unsigned char)peek(r, low))) {
+        low++;
+    }
+    bool comma = peek(r, low) == ',';
+    size_t high = comma ? low + 1 : low;
+    while (isdigit((unsigned char)peek(r, high))) {
+        high++;
+    }
+    if (peek(r, high) != '}' || high == 1 || (comma && high == 2)) {
+        copy(r, 1); /* a brace, no interval */
+        return;
+    }
+    if (peek(r, high + 1) == '+') {
+        r->why = "{n,m}+";
+    } else if (!comma && peek(r, high + 1) == '?') {
+        r->why = "{n}?";
+    }
+    copy(r, 1);
+    if (low == 1) {
+        str_add(r->out, "0");
+    }
+    copy(r, high);
+}
+
+/* (?m) lets a dot match line ends in Oniguruma; PCRE2 calls that s. */
+static void translate_group(struct translation *r)
+{
+    size_t i = 1;
+
+    copy(r, 1);
+    if (peek(r, 0) != '?') {
+        return;
+    }
+    while (peek(r, i) != '\0' && strchr("imx-", peek(r, i))) {
+        i++;
+    }
+    if (peek(r, i) != ':' && peek(r, i) != ')') {
+        return;
+    }
+    for (size_t k = 0; k < i; k++) {
+        char c = peek(r, k);
+        str_add(r->out, c == 'm' ? "s" : (char[]){c, '\0'});
+    }
+    r->at += i;
+}
+
+static const char *translate(const char *text, size_t n, struct str *out)
+{
+    struct translation r = {.text = text, .n = n, .out = out};
+
+    while (r.at < n && !r.why) {
+        char c = peek(&r, 0);
+        if (c == '\\') {
+            translate_escape(&r);
+        } else if (r.in_class) {
+            translate_in_class(&r);
+        } else if (c == '[') {
+            r.in_class = true;
+            copy(&r, peek(&r, 1) == '^' ? 2 : 1);
+            if (peek(&r, 0) == ']') {
+                copy(&r, 1);
+            }
+        } else if (c == '{') {
+            translate_interval(&r);
+        } else if (c == '(') {
+            translate_group(&r);
+        } else {
+            copy(&r, 1);
+        }
+    }
+    return r.why;
+}
+
+int pattern_compile(struct pattern *p, const char *source, size_t n, bool literal)
+{
+    pcre2_compile_context *context = NULL;
+    struct str text = {0};
+    PCRE2_UCHAR message[MESSAGE_BYTES] = "";
+    PCRE2_SIZE offset;
+    int code;
+    int rc;
+    uint32_t options = PCRE2_UTF;
+
+    if (n == 0) {
+        return fail(HCSMOE_EINVAL, "the pattern is empty");
+    }
+    if (literal) {
+        options |= PCRE2_LITERAL;
+        str_add_bytes(&text, source, n);
+    } else {
+        options |= PCRE2_UCP | PCRE2_MULTILINE; /* ^ and $ stand at every line in Oniguruma's syntax */
+        const char *why = translate(source, n, &text);
+        if (why) {
+            rc = fail(HCSMOE_EUNSUPPORTED, "regex '%.*s': %s is not supported", (int)n, source, why);
+            goto out;
+        }
+    }
+    rc = str_check(&text);
+    if (rc < 0) {
+        goto out;
+    }
+    context = pcre2_compile_context_create(NULL);
+    p->source = mem_strndup(source, n);
+    if (!context || !p->source) {
+        rc = fail_memory(n);
+        goto out;
+    }
+    (void)pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    p->code = pcre2_compile((PCRE2_SPTR)text.text, text.len, options, &code, &offset, context);
+    if (!p->code) {
+        (void)pcre2_get_error_message(code, message, sizeof message);
+        rc = fail(HCSMOE_EINVAL, "regex '%s' is wrong: %s", p->source, (const char *)message);
+        goto out;
+    }
+    (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* without a JIT it only takes longer */
+out:
+    pcre2_compile_context_free(context);
+    str_release(&text);
+    return rc;
+}
+
+void pattern_release(struct pattern *p)
+{
+    pcre2_code_free(p->code);
+    mem_free(p->source);
+    *p = (struct pattern){0};
+}
+
+pcre2_match_context *pattern_limits(void)
+{
+    pcre2_match_context *context = pcre2_match_context_create(NULL);
+
+    if (!context) {
+        (void)fail_memory(sizeof context);
+        return NULL;
+    }
+    /* A long run of spaces costs many steps without being hostile. */
+    (void)pcre2_set_match_limit(context, UINT32_MAX);
+    (void)pcre2_set_depth_limit(context, UINT32_MAX);
+    (void)pcre2_set_heap_limit(context, MATCH_HEAP_KIB_MAX);
+    return context;
+}
+
+/* The text is known to be valid UTF-8. Checking it again at every call would make a long text take
+ * quadratic time. */
+static int match_at(const struct finder *f, size_t at)
+{
+    uint32_t options = PCRE2_NO_UTF_CHECK;
+    PCRE2_SPTR text = (PCRE2_SPTR)f->text;
+    pcre2_match_context *context = f->t->match_context;
+
+    int n = pcre2_match(f->pattern->code, text, f->n, at, options, f->match, context);
+    if (n == PCRE2_ERROR_JIT_STACKLIMIT) {
+        options |= PCRE2_NO_JIT;
+        n = pcre2_match(f->pattern->code, text, f->n, at, options, f->match, context);
+    }
+    return n;
+}
+
+int finder_next(struct finder *f, size_t *start, size_t *end)
+{
+    while (f->at <= f->n) {
+        int n = match_at(f, f->at);
+        if (n == PCRE2_ERROR_NOMATCH) {
+            f->at = f->n + 1;
+            return 0;
+        }
+        if (n < 0) {
+            PCRE2_UCHAR message[MESSAGE_BYTES] = "";
+            (void)pcre2_get_error_message(n, message, sizeof message);
+            return fail(HCSMOE_EFAILED, "regex '%s' gave up on a text of %zu bytes: %s",
+                        f->pattern->source, f->n, (const char *)message);
+        }
+        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(f->match);
+        *start = place[0] < place[1] ? place[0] : place[1]; /* \K can turn them round */
+        *end = place[1];
+        if (*start == *end && f->found && f->last_end == *end) {
+            /* An empty match right behind a match is none; look on from the next character. */
+            bool valid;
+            f->at += f->at < f->n ? utf8_step(f->text + f->at, f->n - f->at, &valid) : 1;
+            continue;
+        }
+        f->found = true;
+        f->last_end = f->at = *end;
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * config.h - what an INI asks for, checked: the core's own keys and the chosen components with their options.
+ */
+#ifndef CORE_RUN_CONFIG_H
+#define CORE_RUN_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/ini.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "plugin/options.h"
+#include "plugin/registry.h"
+#include "run/evaluate.h"
+
+enum { BASES_MAX = 8 }; /* similarity_base = a+b+c: more names than there are bases make no sense */
+
+enum layout { LAYOUT_MAPPED = 0, LAYOUT_EXPANDED = 1 };
+
+struct config {
+    struct ini ini;
+    struct arena arena; /* strings below */
+    struct host *host;
+    struct registry *registry;
+
+    /* [model] */
+    const char *model_name, *model_path, *family;
+    /* [calibration] */
+    const char *data;
+    int64_t n_sentences, block_size, seed, train_batch_size;
+    int64_t usage_top_k; /* 0: the model's own */
+    /* [group] */
+    int64_t num_average_groups, start_layer;
+    struct instance bases[BASES_MAX];
+    int n_bases;
+    struct instance cluster;
+    bool has_group;
+    /* [merge] */
+    struct instance merge;
+    bool merges; /* false: merge = no */
+    /* [output] */
+    const char *output_path, *result_path;
+    enum layout layout;
+    bool overwrite;
+    /* [eval] */
+    bool evaluates, before;
+    struct eval_settings eval;
+    int64_t eval_batch_size;
+    /* [run] */
+    const char *device;
+    int64_t threads, memory_limit, quality_tokens, run_seed;
+    struct instance kernels;
+};
+
+/* What a command needs from the INI. */
+enum config_use {
+    CONFIG_RUN,  /* everything */
+    CONFIG_EVAL, /* [eval] and [run]; other sections may be there */
+    CONFIG_TOOL, /* [run] and [plugins] only: inspect, score, expand */
+    CONFIG_SHOW, /* as RUN, but nothing on disk has to exist */
+};
+
+/* Reads FILE (NULL: none) and overrides, opens the host, the registry and the device, finds every component and checks every
+ * key. assignments: "section.key=value"; plugin_files: --plugin. */
+int config_open(struct config **c, const char *file, const char *const *assignments, size_t n_assignments,
+                const char *const *plugin_files, size_t n_plugin_files, enum config_use use) MUST_CHECK;
+void config_close(struct config *c);
+
+/* The same run as an INI: every key, effective value, and where it came from as a comment. */
+int config_print(const struct config *c, bool with_sources, struct str *out) MUST_CHECK;
+
+/* Statistics that the chosen components need, together. */
+uint64_t config_needs(const struct config *c);
+
+#endif

@@ -1,0 +1,403 @@
+/*
+ * output.c - writes a checkpoint in one of the layouts.
+ * SPDX-License-Identifier: MIT
+ */
+#include "run/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/path.h"
+
+enum {
+    COPY_BYTES = 16 * 1024 * 1024,
+    SMALL_FILE_MAX = 256 * 1024 * 1024, /* tokenizers and the like; weights are not copied as files */
+};
+
+/* The real path of the nearest folder above that exists, for "is it inside". New string (free). */
+static char *path_real(const char *path)
+{
+    char *real = realpath(path, NULL);
+    if (real)
+        return real;
+    char *folder = path_folder(path);
+    real = folder && strcmp(folder, path) ? path_real(folder) : NULL;
+    mem_free(folder);
+    return real;
+}
+
+static bool path_within(const char *path, const char *folder)
+{
+    const size_t n = strlen(folder);
+    return !strncmp(path, folder, n) && (!path[n] || path[n] == '/');
+}
+
+int output_check(const char *target, const struct model *m, bool overwrite)
+{
+    char *out = path_real(target), *in = path_real(m->folder);
+    int status = 0;
+
+    if (path_exists(target) && !path_is_folder(target))
+        status = fail(HCSMOE_EINVAL, "output folder %s: a file of that name is there", target);
+    else if (path_exists(target) && out && in && (path_within(out, in) || path_within(in, out)))
+        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s, or around it", target, m->folder);
+    else if (!path_exists(target) && out && in && path_within(out, in))
+        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s", target, m->folder);
+    else if (path_exists(target) && !path_folder_is_empty(target) && !overwrite)
+        status = fail(HCSMOE_EINVAL, "output folder %s: exists and is not empty; set [output] overwrite = yes to replace it", target);
+    free(out);
+    free(in);
+    return status;
+}
+
+int output_open(struct output *o, const struct model *m, const char *target, enum layout layout, bool overwrite)
+{
+    uint64_t reserve = 1024;
+    char name[SAFETENSORS_NAME_MAX + 1], *parent, *sub;
+    int status = output_check(target, m, overwrite);
+
+    *o = (struct output){.m = m, .layout = layout, .overwrite = overwrite};
+    if (status)
+        return status;
+    o->target = mem_strdup(target);
+    if (o->target)
+        for (size_t n = strlen(o->target); n > 1 && o->target[n - 1] == '/'; n--)
+            o->target[n - 1] = '\0';
+    o->temporary = o->target ? mem_printf("%s.incomplete-%ld", o->target, (long)getpid()) : NULL;
+    o->layers = json_object();
+    parent = o->target ? path_folder(o->target) : NULL;
+    sub = o->temporary ? path_join(o->temporary, "hcsmoe") : NULL;
+    if (!o->temporary || !o->layers || !parent || !sub)
+        status = HCSMOE_ENOMEM;
+    if (!status)
+        status = path_make_folder(parent);
+    if (!status)
+        status = path_make_folder(sub);
+    mem_free(parent);
+    mem_free(sub);
+    /* The header's reserve: every input tensor, and for every expert its own three names and a map per layer. */
+    for (size_t i = 0; i < m->shards.n_tensors; i++)
+        reserve += st_header_bytes(shards_at(&m->shards, i)->name, 4);
+    for (int l = 0; !status && l < m->desc.n_layers; l++) {
+        if (!m->layers[l].desc.is_moe)
+            continue;
+        status = model_tensor_name(m, HCSMOE_ROLE_GATE, l, (int)m->layers[l].desc.n_experts - 1, name, sizeof name);
+        reserve += (uint64_t)(3 * m->layers[l].desc.n_experts + 1) * (st_header_bytes(name, 2) + 16);
+    }
+    if (!status) {
+        status = shard_writer_create(&o->writer, o->temporary, reserve);
+        o->writing = !status;
+    }
+    if (status)
+        output_release(o);
+    return status;
+}
+
+static int written_mark(struct output *o, const struct st_entry *e)
+{
+    if (!e)
+        return 0;
+    if (mem_grow(&o->written, o->n_written, &o->capacity, sizeof *o->written))
+        return HCSMOE_ENOMEM;
+    o->written[o->n_written++] = e;
+    return 0;
+}
+
+static int tensor_add(struct output *o, const char *name, uint32_t dtype, uint32_t ndim, const int64_t *shape, const void *bytes)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < ndim; i++)
+        n *= shape[i];
+    o->bytes += n * (int64_t)hcsmoe_dtype_size(dtype);
+    if (dtype != HCSMOE_DTYPE_I64)
+        o->parameters += n;
+    return shard_writer_add(&o->writer, name, dtype, ndim, shape, bytes);
+}
+
+static int matrix_add(struct output *o, int role, int layer, int expert, const hcsmoe_tensor *t)
+{
+    char name[SAFETENSORS_NAME_MAX + 1];
+    int status = model_tensor_name(o->m, role, layer, expert, name, sizeof name);
+    return status ? status : tensor_add(o, name, t->dtype, 2, t->shape, t->data);
+}
+
+/* All experts in one tensor, one after the other: parts[] of each. */
+static int fused_add(struct output *o, const struct st_entry *e, const struct merged *x, int parts, const hcsmoe_tensor *const *part)
+{
+    int64_t shape[3] = {x->router_rows, parts * part[0]->shape[0], part[0]->shape[1]};
+    int status = shard_writer_begin(&o->writer, e->name, e->dtype, 3, shape);
+
+    for (int64_t i = 0; !status && i < x->router_rows; i++)
+        for (int p = 0; !status && p < parts; p++) {
+            const hcsmoe_tensor *t = &part[p][x->map[i]];
+            status = shard_writer_append(&o->writer, t->data, (uint64_t)hcsmoe_tensor_elements(t) * hcsmoe_dtype_size(t->dtype));
+        }
+    const int64_t n = shape[0] * shape[1] * shape[2];
+    o->bytes += n * (int64_t)hcsmoe_dtype_size(e->dtype);
+    o->parameters += n;
+    return status;
+}
+
+static int experts_add(struct output *o, const struct layer *l, const struct merged *x, bool touched)
+{
+    const struct layer_source *s = &o->m->layers[l->index];
+    const bool expand = o->layout == LAYOUT_EXPANDED;
+    const int64_t n = expand ? x->router_rows : x->n_experts;
+    int status = 0;
+
+    for (int64_t e = 0; expand && e < n; e++)
+        if (x->map[e] < 0)
+            return fail(HCSMOE_EUNSUPPORTED, "layer %d: expert %lld is pruned: layout = expanded has no place for that", l->index,
+                        (long long)e);
+    if (s->fused_gate_up && (expand || !touched)) {
+        const hcsmoe_tensor *const up[2] = {x->layer.gate, x->layer.up}, *const down[1] = {x->layer.down};
+        status = fused_add(o, s->fused_gate_up, x, 2, up);
+        return status ? status : fused_add(o, s->fused_down, x, 1, down);
+    }
+    for (int64_t e = 0; !status && e < n; e++) {
+        const int64_t from = expand ? x->map[e] : e;
+        status = matrix_add(o, HCSMOE_ROLE_GATE, l->index, (int)e, &x->layer.gate[from]);
+        if (!status)
+            status = matrix_add(o, HCSMOE_ROLE_UP, l->index, (int)e, &x->layer.up[from]);
+        if (!status)
+            status = matrix_add(o, HCSMOE_ROLE_DOWN, l->index, (int)e, &x->layer.down[from]);
+    }
+    if (!status && !expand && (touched || s->map)) {
+        char name[SAFETENSORS_NAME_MAX + 1];
+        status = model_tensor_name(o->m, HCSMOE_ROLE_EXPERT_MAP, l->index, -1, name, sizeof name);
+        if (!status)
+            status = tensor_add(o, name, HCSMOE_DTYPE_I64, 1, &x->router_rows, x->map);
+    }
+    return status;
+}
+
+static int layer_list(struct output *o, int layer, const struct merged *x)
+{
+    char key[16];
+    json_t *groups = json_array(), *entry;
+    snprintf(key, sizeof key, "%d", layer);
+    for (int64_t e = 0; e < x->router_rows; e++)
+        json_array_append_new(groups, json_integer(x->map[e]));
+    entry = json_pack("{s:o, s:I}", "groups", groups, "experts", (json_int_t)x->n_experts);
+    return entry && !json_object_set_new(o->layers, key, entry) ? 0 : fail_memory(64);
+}
+
+int output_layer(struct output *o, const struct layer *l, const struct merged *x, bool touched)
+{
+    const struct layer_source *s = &o->m->layers[l->index];
+    int status = 0;
+
+    for (int r = 0; !status && r < MODEL_ROLES; r++) {
+        const struct st_entry *e = s->role[r];
+        if (!e)
+            continue;
+        status = written_mark(o, e);
+        if (!status && r != HCSMOE_ROLE_EXPERT_MAP)
+            status = tensor_add(o, e->name, e->dtype, e->ndim, e->shape, l->role[r].data);
+    }
+    if (status || !x)
+        return status;
+    status = written_mark(o, s->fused_gate_up);
+    if (!status)
+        status = written_mark(o, s->fused_down);
+    for (int64_t e = 0; !status && s->gate && e < s->n_stored; e++) {
+        status = written_mark(o, s->gate[e]);
+        if (!status)
+            status = written_mark(o, s->up[e]);
+        if (!status)
+            status = written_mark(o, s->down[e]);
+    }
+    if (!status)
+        status = experts_add(o, l, x, touched);
+    if (touched && x->ffn != s->desc.ffn)
+        o->ffn = x->ffn;
+    if (!status && (touched || s->map))
+        status = layer_list(o, l->index, x);
+    return status;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    const struct st_entry *const p = *(const struct st_entry *const *)a, *const q = *(const struct st_entry *const *)b;
+    return p < q ? -1 : p > q;
+}
+
+/* Embedding, norm, head, and whatever else the checkpoint holds, piece by piece. */
+static int others_copy(struct output *o)
+{
+    unsigned char *piece = mem_new_raw(1, COPY_BYTES);
+    int status = piece ? 0 : HCSMOE_ENOMEM;
+
+    if (o->n_written)
+        qsort(o->written, o->n_written, sizeof *o->written, by_address);
+    for (size_t i = 0; !status && i < o->m->shards.n_tensors; i++) {
+        const struct st_entry *e = shards_at(&o->m->shards, i);
+        if (o->n_written && bsearch(&e, o->written, o->n_written, sizeof *o->written, by_address))
+            continue;
+        int64_t n = 1;
+        for (uint32_t k = 0; k < e->ndim; k++)
+            n *= e->shape[k];
+        o->bytes += (int64_t)e->size;
+        if (e->dtype != HCSMOE_DTYPE_I64)
+            o->parameters += n;
+        status = shard_writer_begin(&o->writer, e->name, e->dtype, e->ndim, e->shape);
+        for (uint64_t at = 0; !status && at < e->size; at += COPY_BYTES) {
+            const uint64_t size = e->size - at < COPY_BYTES ? e->size - at : COPY_BYTES;
+            status = shards_read_part(&o->m->shards, e, at, piece, size);
+            if (!status)
+                status = shard_writer_append(&o->writer, piece, size);
+        }
+    }
+    mem_free(piece);
+    return status;
+}
+
+static bool file_copied(const char *name)
+{
+    static const char *const not_these[] = {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf",
+                                            ".tmp"};
+    if (name[0] == '.' || !strcmp(name, "config.json") || !strcmp(name, "hcsmoe"))
+        return false;
+    for (size_t i = 0; i < sizeof not_these / sizeof *not_these; i++)
+        if (str_ends(name, not_these[i]))
+            return false;
+    return true;
+}
+
+static int files_copy(struct output *o)
+{
+    DIR *d = opendir(o->m->folder);
+    int status = d ? 0 : fail_errno(o->m->folder, "cannot be listed");
+
+    for (struct dirent *e; !status && (e = readdir(d)) != NULL;) {
+        char *from = path_join(o->m->folder, e->d_name), *to = path_join(o->temporary, e->d_name), *text = NULL;
+        struct stat st;
+        size_t size;
+        if (!from || !to)
+            status = HCSMOE_ENOMEM;
+        else if (file_copied(e->d_name) && !stat(from, &st) && S_ISREG(st.st_mode) && st.st_size <= SMALL_FILE_MAX) {
+            status = path_read(from, SMALL_FILE_MAX, &text, &size);
+            if (!status)
+                status = path_write(to, text, size);
+        }
+        mem_free(text);
+        mem_free(from);
+        mem_free(to);
+    }
+    if (d)
+        closedir(d);
+    return status;
+}
+
+/* "X" <-> "HcsmoeX": a mapped checkpoint does not pass for the plain model. */
+static json_t *prefixed(const char *text, const char *prefix, bool want)
+{
+    const bool has = str_starts(text, prefix);
+    if (has == want)
+        return json_string(text);
+    return want ? json_sprintf("%s%s", prefix, text) : json_string(text + strlen(prefix));
+}
+
+static int config_write(struct output *o, json_t *hcsmoe)
+{
+    json_t *c = json_deep_copy(o->m->config);
+    const hcsmoe_model_desc *d = &o->m->desc;
+    const bool mapped = o->layout == LAYOUT_MAPPED;
+    int bad = !c;
+
+    json_t *a = json_object_get(c, "architectures");
+    if (!bad && json_is_string(json_array_get(a, 0)))
+        bad |= json_array_set_new(a, 0, prefixed(json_string_value(json_array_get(a, 0)), "Hcsmoe", mapped));
+    if (!bad && json_is_string(json_object_get(c, "model_type")))
+        bad |= json_object_set_new(c, "model_type", prefixed(json_string_value(json_object_get(c, "model_type")), "hcsmoe_", mapped));
+    if (!bad && o->ffn) {
+        if (!d->key_expert_ffn)
+            return fail(HCSMOE_EUNSUPPORTED, "this family's config has no key for the width of experts");
+        bad |= json_object_set_new(c, d->key_expert_ffn, json_integer(o->ffn));
+    }
+    bad |= json_object_set_new(hcsmoe, "layout", json_string(mapped ? "mapped" : "expanded"));
+    bad |= json_object_set(hcsmoe, "layers", o->layers);
+    bad |= json_object_set(c, "hcsmoe", hcsmoe);
+    char *text = bad ? NULL : json_dumps(c, JSON_INDENT(2));
+    char *path = path_join(o->temporary, "config.json");
+    int status = text && path ? path_write(path, text, strlen(text)) : fail_memory(0);
+    free(text);
+    mem_free(path);
+    json_decref(c);
+    return status;
+}
+
+int output_tail(struct output *o, json_t *hcsmoe)
+{
+    int status = others_copy(o);
+    if (!status)
+        status = shard_writer_finish(&o->writer);
+    if (!status)
+        status = files_copy(o);
+    if (!status)
+        status = config_write(o, hcsmoe);
+    json_decref(hcsmoe);
+    return status;
+}
+
+char *output_path(const struct output *o, const char *name)
+{
+    return mem_printf("%s/hcsmoe/%s", o->temporary, name);
+}
+
+int output_file(struct output *o, const char *name, const void *bytes, size_t size)
+{
+    char *path = output_path(o, name);
+    int status = path ? path_write(path, bytes, size) : HCSMOE_ENOMEM;
+    mem_free(path);
+    return status;
+}
+
+int output_finish(struct output *o)
+{
+    char *parent = path_folder(o->target), *old = NULL;
+    int status = parent ? path_sync_folder(o->temporary) : HCSMOE_ENOMEM;
+
+    if (!status && path_exists(o->target)) {
+        if (!path_folder_is_empty(o->target) && !o->overwrite)
+            status = fail(HCSMOE_EINVAL, "output folder %s: something was put there while the run went on", o->target);
+        old = mem_printf("%s.replaced-%ld", o->target, (long)getpid());
+        if (!status && (!old || rename(o->target, old)))
+            status = fail_errno(o->target, "cannot be replaced");
+    }
+    if (!status && rename(o->temporary, o->target)) {
+        status = fail_errno(o->target, "cannot be put in place");
+        if (old && rename(old, o->target))
+            log_line(LOG_ERROR, "what stood at %s is at %s", o->target, old);
+    }
+    if (!status) {
+        mem_free(o->temporary);
+        o->temporary = NULL;
+        if (old)
+            path_remove_tree(old);
+        status = path_sync_folder(parent);
+    }
+    mem_free(parent);
+    mem_free(old);
+    return status;
+}
+
+void output_release(struct output *o)
+{
+    if (o->writing)
+        shard_writer_release(&o->writer);
+    if (o->temporary)
+        path_remove_tree(o->temporary);
+    json_decref(o->layers);
+    mem_free(o->written);
+    mem_free(o->target);
+    mem_free(o->temporary);
+    *o = (struct output){0};
+}

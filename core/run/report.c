@@ -1,0 +1,295 @@
+/*
+ * report.c - what a run saw and did, for programs and for people.
+ * SPDX-License-Identifier: MIT
+ */
+#include "run/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/path.h"
+#include "base/version.h"
+
+static const double near_tie = 1e-3; /* a relative gap below it means that a little noise would have joined another pair */
+
+static json_t *numbers(const double *x, int64_t n)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(a, json_real(x[i]));
+    return a;
+}
+
+/* {"section": {"key": "value"}} of the effective configuration. */
+static json_t *config_object(const struct config *c)
+{
+    struct str text = {0};
+    json_t *root = json_object(), *section = NULL;
+
+    if (!root || config_print(c, false, &text)) {
+        str_release(&text);
+        json_decref(root);
+        return NULL;
+    }
+    for (char *line = text.text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        char *equals = strstr(line, " = ");
+        if (line[0] == '[') {
+            line[strlen(line) - 1] = '\0';
+            section = json_object();
+            json_object_set_new(root, line + 1, section);
+        } else if (equals && section) {
+            *equals = '\0';
+            const char *dot = strrchr(line, '.'); /* "hierarchical.linkage" is the option `linkage` */
+            json_object_set_new(section, dot ? dot + 1 : line, json_string(equals + 3));
+        }
+    }
+    str_release(&text);
+    return root;
+}
+
+int report_open(struct report *r, const struct config *c, const struct prepared *p)
+{
+    const struct model *m = p->m;
+    int64_t experts = 0, top_k = 0;
+
+    *r = (struct report){0};
+    for (int l = m->desc.n_layers - 1; l >= 0; l--)
+        if (m->layers[l].desc.is_moe) {
+            experts = m->layers[l].desc.n_experts;
+            top_k = m->layers[l].desc.top_k;
+        }
+    json_t *config = config_object(c);
+    if (!config)
+        return fail_memory(0);
+    r->layers = json_array();
+    r->root = json_pack("{s:i, s:s, s:o, s:{s:s, s:s, s:i, s:I, s:I, s:I, s:I}}", "format", 1, "version", HCSMOE_VERSION, "config", config,
+                        "model", "name", path_base(m->folder), "family", m->family.component->c.name, "layers", m->desc.n_layers,
+                        "experts", (json_int_t)experts, "top_k", (json_int_t)top_k, "parameters", (json_int_t)m->parameters, "bytes",
+                        (json_int_t)m->shards.bytes);
+    if (!r->root || !r->layers)
+        return fail_memory(0);
+    if (p->forward)
+        json_object_set_new(r->root, "calibration",
+                            json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", path_base(c->data), "documents", (json_int_t)p->blocks.n_documents,
+                                      "blocks", (json_int_t)p->blocks.n_blocks, "tokens", (json_int_t)p->batch.n_tokens, "sha256",
+                                      p->blocks.sha256));
+    return 0;
+}
+
+static json_t *joins(const struct grouping *g, json_t *warnings)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < g->n_joins; i++) {
+        const hcsmoe_join *j = &g->joins[i];
+        json_t *o = json_pack("{s:i, s:i, s:f}", "a", j->a, "b", j->b, "height", j->height);
+        json_object_set_new(o, "gap", isfinite(j->gap) ? json_real(j->gap) : json_null());
+        json_array_append_new(a, o);
+        if (i < g->n_experts - g->n_groups && j->gap < near_tie)
+            json_array_append_new(warnings, json_sprintf("near tie: joining %d and %d at %.6g was ahead of the next pair by %.2g",
+                                                         j->a, j->b, j->height, j->gap));
+    }
+    return a;
+}
+
+int report_layer(struct report *r, const struct config *c, const struct layer_stats *s, const struct grouping *g,
+                 const struct merged *x, double error)
+{
+    json_t *o = json_pack("{s:i}", "layer", s->dims.layer), *warnings = json_array(), *groups = json_array();
+    (void)c;
+
+    for (int64_t e = 0; e < x->router_rows; e++)
+        json_array_append_new(groups, json_integer(x->map[e]));
+    json_object_set_new(o, "groups", groups);
+    if (g->cores[0] >= 0) {
+        json_t *cores = json_array();
+        for (int64_t k = 0; k < g->n_groups; k++)
+            json_array_append_new(cores, json_integer(g->cores[k]));
+        json_object_set_new(o, "dominant", cores);
+    }
+    if (s->usage) {
+        json_t *counts = json_array();
+        json_object_set_new(o, "usage", numbers(s->usage, s->dims.n_experts));
+        for (int64_t e = 0; e < s->dims.n_experts; e++)
+            json_array_append_new(counts, json_integer(s->usage_counts[e]));
+        json_object_set_new(o, "usage_counts", counts);
+    }
+    if (g->n_joins)
+        json_object_set_new(o, "merges", joins(g, warnings));
+    if (error >= 0)
+        json_object_set_new(o, "output_error", json_real(error));
+    json_object_set_new(o, "warnings", warnings);
+    return json_array_append_new(r->layers, o) ? fail_memory(0) : 0;
+}
+
+int report_result(struct report *r, const struct prepared *p, const struct output *o)
+{
+    json_t *experts = json_array();
+    for (int l = 0; l < p->m->desc.n_layers; l++) {
+        char key[16];
+        if (!p->m->layers[l].desc.is_moe)
+            continue;
+        snprintf(key, sizeof key, "%d", l);
+        json_t *written = json_object_get(json_object_get(o->layers, key), "experts");
+        json_array_append_new(experts, written ? json_copy(written) : json_integer(p->m->layers[l].n_stored));
+    }
+    int bad = json_object_set_new(r->root, "result", json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)o->parameters, "bytes",
+                                                               (json_int_t)o->bytes, "experts_per_layer", experts));
+    bad |= json_object_set(r->root, "layers", r->layers);
+    return bad ? fail_memory(0) : 0;
+}
+
+int report_eval(struct report *r, const char *when, json_t *result)
+{
+    json_t *eval = json_object_get(r->root, "eval");
+    if (!eval) {
+        eval = json_pack("{s:n, s:n}", "before", "after");
+        if (json_object_set_new(r->root, "eval", eval)) {
+            json_decref(result);
+            return fail_memory(0);
+        }
+    }
+    return json_object_set_new(eval, when, result) ? fail_memory(0) : 0;
+}
+
+int report_end(struct report *r, const struct times *t, int64_t planned)
+{
+    int bad = json_object_set_new(r->root, "time_s",
+                                  json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "total", t->total, "read", t->read, "calibrate",
+                                            t->calibrate, "merge", t->merge, "write", t->write, "eval", t->eval));
+    bad |= json_object_set_new(r->root, "memory", json_pack("{s:I, s:I}", "peak_rss_bytes", (json_int_t)memory_peak_rss(),
+                                                            "planned_bytes", (json_int_t)planned));
+    return bad ? fail_memory(0) : 0;
+}
+
+char *report_json(const struct report *r)
+{
+    return json_dumps(r->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+}
+
+static void layer_text(const json_t *o, struct str *out)
+{
+    const json_t *groups = json_object_get(o, "groups"), *usage = json_object_get(o, "usage"), *x;
+    size_t i;
+    int64_t n = 0;
+
+    json_array_foreach((json_t *)(uintptr_t)groups, i, x)
+        if (json_integer_value(x) >= n)
+            n = json_integer_value(x) + 1;
+    str_addf(out, "layer %3lld  ", (long long)json_integer_value(json_object_get(o, "layer")));
+    for (int64_t g = 0; g < n; g++) {
+        bool first = true;
+        str_add(out, g ? " {" : "{");
+        json_array_foreach((json_t *)(uintptr_t)groups, i, x)
+            if (json_integer_value(x) == g) {
+                str_addf(out, "%s%zu", first ? "" : " ", i);
+                if (json_array_size(usage) == json_array_size(groups))
+                    str_addf(out, ":%.0f%%", 100 * json_real_value(json_array_get(usage, i)));
+                first = false;
+            }
+        str_add(out, "}");
+    }
+    const json_t *error = json_object_get(o, "output_error");
+    if (error)
+        str_addf(out, "  output error %.4f", json_real_value(error));
+    str_add(out, "\n");
+    json_array_foreach(json_object_get(o, "warnings"), i, x)
+        str_addf(out, "           warning: %s\n", json_string_value(x));
+}
+
+static int64_t member_int(const json_t *root, const char *object, const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(root, object), key));
+}
+
+int report_text(const struct report *r, struct str *out)
+{
+    const json_t *root = r->root, *x;
+    size_t i;
+
+    if (json_object_get(root, "result")) {
+        str_addf(out, "%s: ", json_string_value(json_object_get(json_object_get(root, "model"), "name")));
+        bytes_print(out, member_int(root, "model", "bytes"));
+        str_add(out, " -> ");
+        bytes_print(out, member_int(root, "result", "bytes"));
+        str_addf(out, ", %lld -> %lld parameters\nexperts and their share of use, by group:\n",
+                 (long long)member_int(root, "model", "parameters"), (long long)member_int(root, "result", "parameters"));
+        json_array_foreach(json_object_get(root, "layers"), i, x)
+            layer_text(x, out);
+    }
+    if (r->table_before.len)
+        str_addf(out, "\nbefore\n%s", r->table_before.text);
+    if (r->table_after.len)
+        str_addf(out, "%s%s", r->table_before.len ? "\nafter\n" : "", r->table_after.text);
+    const json_t *t = json_object_get(root, "time_s");
+    if (t) {
+        str_addf(out, "\ntime %.1f s: calibrate %.1f, merge %.1f, write %.1f, evaluate %.1f (reading, in the background: %.1f)\nmemory ",
+                 json_real_value(json_object_get(t, "total")), json_real_value(json_object_get(t, "calibrate")),
+                 json_real_value(json_object_get(t, "merge")), json_real_value(json_object_get(t, "write")),
+                 json_real_value(json_object_get(t, "eval")), json_real_value(json_object_get(t, "read")));
+        bytes_print(out, member_int(root, "memory", "peak_rss_bytes"));
+        str_add(out, " at most, ");
+        bytes_print(out, member_int(root, "memory", "planned_bytes"));
+        str_add(out, " planned\n");
+    }
+    return str_check(out);
+}
+
+json_t *report_method(const struct config *c, const struct prepared *p)
+{
+    struct str bases = {0};
+    for (int i = 0; i < c->n_bases; i++)
+        str_addf(&bases, "%s%s", i ? "+" : "", c->bases[i].component->c.name);
+    json_t *method = json_pack("{s:s, s:s, s:s}", "similarity_base", str_text(&bases),
+                               c->cluster.component->c.caps & HCSMOE_CAP_DOMINANT ? "dominant" : "cluster", c->cluster.component->c.name,
+                               "merge", c->merge.component->c.name);
+    str_release(&bases);
+    const struct instance *const of[] = {&c->cluster, &c->merge};
+    for (int k = 0; method && k < 2; k++)
+        for (uint32_t o = 0; o < of[k]->component->c.n_options; o++) {
+            struct str value = {0};
+            option_print(&of[k]->component->options[o], of[k]->opts, &value);
+            json_object_set_new(method, of[k]->component->options[o].name, json_string(str_text(&value)));
+            str_release(&value);
+        }
+    json_t *h = json_pack("{s:i, s:s, s:s, s:o}", "format", 1, "version", HCSMOE_VERSION, "model", path_base(p->m->folder), "method", method);
+    if (h && p->forward)
+        json_object_set_new(h, "calibration", json_pack("{s:I, s:s}", "tokens", (json_int_t)p->batch.n_tokens, "sha256", p->blocks.sha256));
+    return h;
+}
+
+void report_release(struct report *r)
+{
+    json_decref(r->root);
+    json_decref(r->layers);
+    str_release(&r->table_before);
+    str_release(&r->table_after);
+    *r = (struct report){0};
+}
+
+int result_append(const struct config *c, const char *model, const char *text)
+{
+    struct str out = {0};
+    char date[32];
+    const time_t now = time(NULL);
+    struct tm tm;
+
+    if (!c->result_path)
+        return 0;
+    strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", localtime_r(&now, &tm));
+    str_addf(&out, "== %s, %s, %s ==\n%s\n", date, model, c->ini.path ? path_base(c->ini.path) : "-", text);
+    char *folder = path_folder(c->result_path);
+    int status = folder ? str_check(&out) : HCSMOE_ENOMEM;
+    if (!status)
+        status = path_make_folder(folder);
+    if (!status)
+        status = path_append(c->result_path, out.text, out.len);
+    mem_free(folder);
+    str_release(&out);
+    return status;
+}

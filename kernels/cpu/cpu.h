@@ -1,0 +1,138 @@
+/*
+ * cpu.h - what the CPU kernels share: the table object, working memory per thread, tiles, weights.
+ *
+ * Every kernel cuts its work into tiles whose bounds depend on the sizes alone, runs them with the host's
+ * parallel_for, and adds up what tiles share in a fixed order. BLAS runs on one thread inside a tile.
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KERNELS_CPU_CPU_H
+#define KERNELS_CPU_CPU_H
+
+#include <hcsmoe/kernels.h>
+
+#include "simd.h"
+
+struct cpu {
+    hcsmoe_kernels table;
+    const struct cpu_simd *simd;
+    char name[96];
+};
+
+/* The sets of loops that this processor can run, best first, ended by NULL. */
+const struct cpu_simd *const *cpu_simd_sets(void);
+/* A table on these loops; NULL with the message set when memory is lacking. */
+const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd);
+void cpu_table_free(const hcsmoe_host *h, const hcsmoe_kernels *k);
+
+static inline const struct cpu_simd *cpu_simd_of(const hcsmoe_kernels *k)
+{
+    return ((const struct cpu *)k->ctx)->simd;
+}
+
+/* Working memory of a call: a block for each thread that parallel_for may use. */
+struct cpu_work {
+    const hcsmoe_host *h;
+    char *base;
+    size_t each;
+};
+hcsmoe_status cpu_work_new(struct cpu_work *w, const hcsmoe_host *h, size_t bytes_each);
+void cpu_work_free(struct cpu_work *w);
+/* The calling thread's block; the first 64-byte line of everything laid out in it is aligned. */
+void *cpu_work_mine(const struct cpu_work *w);
+/* Cuts count items of size bytes off *block. */
+void *cpu_work_take(char **block, int64_t count, size_t size);
+/* What cpu_work_take uses for them. */
+size_t cpu_work_size(int64_t count, size_t size);
+/* n items from the host's memory, with a message when they cannot be had. */
+void *cpu_new(const hcsmoe_host *h, int64_t n, size_t size);
+
+/* 0..n-1 in parts as even as possible, of at most `most`, with bounds at multiples of 16. */
+struct cpu_split {
+    int64_t n, parts;
+};
+struct cpu_split cpu_split_of(int64_t n, int64_t most);
+int64_t cpu_split_begin(const struct cpu_split *s, int64_t part); /* part = parts: n */
+int64_t cpu_split_widest(const struct cpu_split *s);              /* no part is larger */
+
+enum {
+    CPU_TILE_ROWS = 1024,              /* activations that one unpacked panel of weights serves */
+    CPU_PANEL_ELEMENTS = 1024 * 1024,  /* floats of an unpacked panel: it should stay in the caches */
+    CPU_PANEL_ROWS = 1024
+};
+/* How weights [n, kk] are cut into panels. */
+struct cpu_split cpu_panels(int64_t n, int64_t kk);
+
+/* y[m, rows] = (add ? y : 0) + x[m, kk] w[first..first+rows-1]^T. panel: room for rows * kk floats. */
+void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_t ldx,
+                     const hcsmoe_tensor *w, int64_t first, int64_t rows, float *panel, int add,
+                     float *y, int64_t ldy);
+
+/* Elements begin..begin+n-1, counted row-major, of an F32, F16 or BF16 tensor; with _double also F64. */
+void cpu_read(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n, float *to);
+void cpu_read_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
+                     double *to);
+void cpu_write_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
+                      const double *from);
+enum { CPU_READ_MOST = 4096 }; /* n of the two above: they convert by way of the stack */
+
+/* Refusals: a matrix [rows, columns] or n elements of F32, F16, BF16 (any_float: or F64), rows contiguous. */
+hcsmoe_status cpu_check_matrix(const hcsmoe_host *h, const char *what, const hcsmoe_tensor *t,
+                               int64_t rows, int64_t columns);
+hcsmoe_status cpu_check_elements(const hcsmoe_host *h, const char *what, const hcsmoe_tensor *t,
+                                 int64_t n, int any_float);
+/* None of the sizes may be negative or more than BLAS counts. */
+hcsmoe_status cpu_check_sizes(const hcsmoe_host *h, const char *what, int64_t a, int64_t b,
+                              int64_t c);
+hcsmoe_status cpu_check_cancelled(const hcsmoe_host *h);
+
+/* The kernels: see hcsmoe/kernels.h for each. */
+hcsmoe_status cpu_embed(const hcsmoe_kernels *k, int64_t n, int64_t width,
+                        const hcsmoe_tensor *table, const int32_t *ids, float *out);
+hcsmoe_status cpu_rmsnorm(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
+                          const hcsmoe_tensor *weight, double eps, float *y);
+hcsmoe_status cpu_linear(const hcsmoe_kernels *k, int64_t m, int64_t n, int64_t kk, const float *x,
+                         const hcsmoe_tensor *weight, const hcsmoe_tensor *bias, int32_t add,
+                         float *y);
+hcsmoe_status cpu_rope(const hcsmoe_kernels *k, int64_t n, int64_t heads, int64_t head_dim,
+                       int64_t dim, const int64_t *position, const double *inverse_frequency,
+                       float *x);
+hcsmoe_status cpu_attention(const hcsmoe_kernels *k, const hcsmoe_attention_args *a);
+int64_t cpu_attention_bytes(const hcsmoe_host *h, const hcsmoe_attention_args *a);
+hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t top_k,
+                        int32_t renormalise, const float *logits, const int64_t *mask,
+                        float *probabilities, int32_t *ids, float *weights);
+hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
+hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
+int64_t cpu_experts_bytes(const hcsmoe_host *h, const hcsmoe_experts_args *a);
+hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,
+                         const float *x, const hcsmoe_tensor *gate, const hcsmoe_tensor *up,
+                         float *h);
+hcsmoe_status cpu_sigmoid_dot(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
+                              const hcsmoe_tensor *w, float *s);
+hcsmoe_status cpu_gather(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
+                         const int64_t *rows, float *out);
+hcsmoe_status cpu_scatter_add(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *y,
+                              const int64_t *rows, const float *scale, float *x);
+hcsmoe_status cpu_token_logprobs(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
+                                 const hcsmoe_tensor *head, const int32_t *target, float *logprob,
+                                 uint8_t *greedy);
+int64_t cpu_token_logprobs_bytes(const hcsmoe_host *h, int64_t width, int64_t vocabulary);
+hcsmoe_status cpu_column_sum(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
+                             double *sum);
+hcsmoe_status cpu_gram_columns(const hcsmoe_kernels *k, int64_t n, int64_t e, const float *z,
+                               double *g);
+hcsmoe_status cpu_gram_tensors(const hcsmoe_kernels *k, int64_t e, const hcsmoe_tensor *const *t,
+                               int32_t centre, double *g);
+hcsmoe_status cpu_weighted_sum(const hcsmoe_kernels *k, int64_t n, const hcsmoe_tensor *const *t,
+                               const double *coefficient, const hcsmoe_tensor *out);
+hcsmoe_status cpu_convert(const hcsmoe_kernels *k, const hcsmoe_tensor *from,
+                          const hcsmoe_tensor *to);
+hcsmoe_status cpu_sgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_b, int64_t m,
+                        int64_t n, int64_t kk, float alpha, const float *a, int64_t lda,
+                        const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+hcsmoe_status cpu_dgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_b, int64_t m,
+                        int64_t n, int64_t kk, double alpha, const double *a, int64_t lda,
+                        const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
+hcsmoe_status cpu_has_nonfinite(const hcsmoe_kernels *k, const hcsmoe_tensor *t, int32_t *found);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * bad_option_count.c - more options than anybody reads.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "bad.h"
+
+typedef struct bad_opts {
+    int64_t n;
+} bad_opts;
+
+static const hcsmoe_option options[65] = {
+    HCSMOE_INT(bad_opts, n, 1, 1, 9, "how many"),
+};
+static const hcsmoe_component bad = {
+    GOOD_COMPONENT,
+    HCSMOE_OPTIONS(bad_opts, options),
+};
+
+BAD_PLUGIN(&bad)

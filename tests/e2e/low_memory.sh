@@ -1,0 +1,24 @@
+#!/bin/sh
+# low_memory.sh - a checkpoint larger than the address space that the process may have is merged all the same.
+# SPDX-License-Identifier: MIT
+. "$SRC/tests/e2e/common.sh"
+limit_kb=600000
+case $SANITIZE in
+OFF | "") ;;
+*) skip "sanitizers reserve more address space than the limit" ;;
+esac
+# The input and half of it again as output.
+free_kb=$(df -Pk "$work" | awk 'NR == 2 { print $4 }')
+[ "$free_kb" -gt 2000000 ] || skip "less than 2 GB free in $work"
+
+bytes=$("$BUILD/tests/bench/make_checkpoint" "$SRC/config/data/tiny-mixtral" "$work/model" 512 1536 8 24)
+[ "$bytes" -gt $((limit_kb * 1024)) ] || die "the checkpoint has only $bytes bytes"
+write_ini "$work/run.ini" "$work/model" "$work/out"
+
+# Every thread of glibc's allocator reserves 64 MB that it may never use: one arena keeps the limit meaningful.
+export MALLOC_ARENA_MAX=1 OMP_NUM_THREADS=2
+# shellcheck disable=SC3045 # dash and bash have it
+ulimit -v "$limit_kb"
+run -c "$work/run.ini" -s run.quality_tokens=0
+expect_status 0
+expect_file "$work/out/hcsmoe/report.json"

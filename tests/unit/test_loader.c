@@ -1,0 +1,224 @@
+/*
+ * test_loader.c - every bad plugin is refused, and the message says what is wrong with it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/mem.h"
+#include "base/path.h"
+#include "plugin/registry.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define NOTHING BAD_PLUGINS "/bad_nothing.so"
+#define PLUGIN_BYTES_MAX ((size_t)64 << 20)
+
+/* bad_<name>.so, and the message behind its path. */
+static const struct {
+    const char *name, *message;
+} bad[] = {
+    {"abi_major", " needs hcsmoe ABI 1.1, this is 0.1: upgrade hcsmoe or rebuild the plugin "
+                  "(before 1.0 the minor must match exactly)"},
+    {"abi_minor", " needs hcsmoe ABI 0.3, this is 0.1: upgrade hcsmoe or rebuild the plugin "
+                  "(before 1.0 the minor must match exactly)"},
+    {"caps", ": merge/bad: has capability 40, this hcsmoe knows 0..7"},
+    {"cluster_function", ": cluster/bad: the function cluster is missing"},
+    {"component_size", ": component 1: struct_size 16: must be at least 104"},
+    {"declines", ": no fish in this pond"},
+    {"declines_silently", ": failed with status -4 and no message: a fault of the plugin"},
+    {"id", " has id 'Hcsmoe Test': must be 1..128 characters out of a-z 0-9 . _ -"},
+    {"id_taken", " has id 'hcsmoe.test.nothing', which " NOTHING " already has"},
+    {"kernels_function", ": kernels/bad: the function probe is missing"},
+    {"kind", ": component 1: kind 9 is not known (have: 1..6)"},
+    {"merge_function", ": merge/bad: the function merge is missing"},
+    {"missing_entry", ": has no symbol hcsmoe_plugin_v1: not a plugin for this hcsmoe"},
+    {"missing_function", ": cannot be loaded: undefined symbol: hcsmoe_nowhere"},
+    {"model_function", ": model/bad: the function probe is missing"},
+    {"name", ": component 1: name '../bad': must be 1..64 characters out of a-z 0-9 _ -"},
+    {"needs", ": merge/bad: needs statistic 12, this hcsmoe knows 0..10"},
+    {"no_components", " has no components"},
+    {"no_id", " has no id"},
+    {"no_name", ": component 1: has no name"},
+    {"no_ops", ": merge/bad: has no ops"},
+    {"no_spec", ": task/bad: the task has no spec"},
+    {"no_summary", ": merge/bad: has no summary"},
+    {"no_version", " has no version"},
+    {"ops_size", ": merge/bad: struct_size 8 of its ops: must be at least 48"},
+    {"option_alignment", ": merge/bad: option 'n': its offset 4 is no multiple of 8"},
+    {"option_bool", ": merge/bad: option 'b': its default 2 is neither 0 nor 1"},
+    {"option_choice", ": merge/bad: option 'how': its default 3 is none of its choices"},
+    {"option_count", ": merge/bad: has 65 options: must be 0..64"},
+    {"option_default", ": merge/bad: option 'n': its default 0 is outside 1..9"},
+    {"option_flag", ": merge/bad: option 'n': has flag 5, this hcsmoe knows 0..2"},
+    {"option_name",
+     ": merge/bad: option 1: name 'a.n': must be 1..64 characters out of A-Z a-z 0-9 _ -"},
+    {"option_no_choices", ": merge/bad: option 'how': has no choices"},
+    {"option_no_help", ": merge/bad: option 'n': has no help"},
+    {"option_offset",
+     ": merge/bad: option 'n': its field at 4096..4104 is outside the options struct of 8 bytes"},
+    {"option_range", ": merge/bad: option 'x': its range 9..1 is empty"},
+    {"option_size", ": merge/bad: option_size 8: must be at least 64"},
+    {"option_twice", ": merge/bad: has the option 'n' twice"},
+    {"option_type", ": merge/bad: option 'n': its type 17 is not known (have: 1..6)"},
+    {"plugin_size", " has struct_size 8 in hcsmoe_plugin: must be at least 56"},
+    {"similarity_function", ": similarity/bad: the function distances or similarities is missing"},
+    {"task_function", ": task/bad: the function format is missing"},
+    {"task_type", ": task/bad: the task spec has type 7: must be 1..4"},
+};
+
+static void open_both(struct host **h, struct registry **r)
+{
+    assert_int_equal(host_open(h, 1, 0), 0);
+    assert_int_equal(registry_open(r, *h), 0);
+}
+
+static void close_both(struct host *h, struct registry *r)
+{
+    registry_close(r);
+    host_close(h);
+}
+
+static void test_loader_says_what_is_wrong_with_each_bad_plugin(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char *path = mem_printf("%s/bad_%s.so", BAD_PLUGINS, bad[i].name);
+        char *expected = mem_printf("%s%s", path, bad[i].message);
+        struct host *h = NULL;
+        struct registry *r = NULL;
+        open_both(&h, &r);
+        /* bad_id_taken.c wants somebody to have its id. */
+        assert_int_equal(registry_load(r, NOTHING), 0);
+        fail_clear();
+        assert_true(registry_load(r, path) < 0);
+        assert_string_equal(fail_message(), expected);
+        /* Asked again it is refused again, in the same words. */
+        fail_clear();
+        assert_true(registry_load(r, path) < 0);
+        assert_string_equal(fail_message(), expected);
+        close_both(h, r);
+        mem_free(expected);
+        mem_free(path);
+    }
+}
+
+static void test_loader_uses_no_component_of_a_bad_plugin(void **state)
+{
+    const struct component *c = NULL;
+    struct host *h = NULL;
+    struct registry *r = NULL;
+
+    (void)state;
+    open_both(&h, &r);
+    assert_true(registry_load(r, BAD_PLUGINS "/bad_needs.so") < 0);
+    assert_true(registry_find(r, HCSMOE_KIND_MERGE, "bad", &c) < 0);
+    assert_null(c);
+    close_both(h, r);
+}
+
+static void test_loader_accepts_a_plugin_with_nothing_wrong(void **state)
+{
+    const struct component *c = NULL;
+    struct host *h = NULL;
+    struct registry *r = NULL;
+
+    (void)state;
+    open_both(&h, &r);
+    assert_int_equal(registry_load(r, NOTHING), 0);
+    assert_int_equal(registry_load(r, NOTHING), 0);
+    assert_int_equal(registry_find(r, HCSMOE_KIND_MERGE, "alpha", &c), 0);
+    assert_string_equal(c->plugin_id, "hcsmoe.test.nothing");
+    assert_string_equal(c->version, "1.0.0");
+    assert_string_equal(c->path, NOTHING);
+    assert_int_equal(c->c.n_options, 6);
+    assert_string_equal(c->options[1].name, "eps");
+    close_both(h, r);
+}
+
+/* Loads path and wants the message "PATH<rest>". */
+static void refused(const char *path, const char *rest)
+{
+    struct host *h = NULL;
+    struct registry *r = NULL;
+    char *expected = mem_printf("%s%s", path, rest);
+
+    open_both(&h, &r);
+    assert_true(registry_load(r, path) < 0);
+    assert_string_equal(fail_message(), expected);
+    close_both(h, r);
+    mem_free(expected);
+}
+
+static void test_loader_refuses_what_everyone_may_write(void **state)
+{
+    char folder[] = "/tmp/hcsmoe-test-XXXXXX";
+    char *bytes = NULL;
+    char *path;
+    size_t size = 0;
+    struct host *h = NULL;
+    struct registry *r = NULL;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    path = path_join(folder, "hcsmoe-merge-alpha.so");
+    assert_int_equal(path_read(NOTHING, PLUGIN_BYTES_MAX, &bytes, &size), 0);
+    assert_int_equal(path_write(path, bytes, size), 0);
+    mem_free(bytes);
+    assert_int_equal(chmod(path, 0666), 0);
+    refused(path, ": everyone may write this file: not loaded (chmod o-w)");
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(chmod(folder, 0777), 0);
+    refused(path, ": everyone may write in its folder: not loaded (chmod o-w)");
+    /* The sticky bit keeps others from replacing the file. */
+    assert_int_equal(chmod(folder, 01777), 0);
+    open_both(&h, &r);
+    assert_int_equal(registry_load(r, path), 0);
+    close_both(h, r);
+    (void)path_remove_tree(folder);
+    mem_free(path);
+}
+
+static void test_loader_refuses_what_is_no_library(void **state)
+{
+    /* Long enough for a header to be read from it. */
+    static const char text[4096] = "just text";
+    char folder[] = "/tmp/hcsmoe-test-XXXXXX";
+    struct host *h = NULL;
+    struct registry *r = NULL;
+    char *path;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    path = path_join(folder, "text.so");
+    assert_int_equal(path_write(path, text, sizeof text), 0);
+    refused(folder, ": is not a regular file");
+    refused(path, ": cannot be loaded: invalid ELF header");
+    assert_int_equal(unlink(path), 0);
+    open_both(&h, &r);
+    assert_int_equal(registry_load(r, path), HCSMOE_EIO);
+    assert_non_null(strstr(fail_message(), "cannot open plugin: No such file or directory"));
+    close_both(h, r);
+    (void)path_remove_tree(folder);
+    mem_free(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loader_says_what_is_wrong_with_each_bad_plugin),
+        cmocka_unit_test(test_loader_uses_no_component_of_a_bad_plugin),
+        cmocka_unit_test(test_loader_accepts_a_plugin_with_nothing_wrong),
+        cmocka_unit_test(test_loader_refuses_what_everyone_may_write),
+        cmocka_unit_test(test_loader_refuses_what_is_no_library),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
