@@ -12,16 +12,26 @@
 #include "cmd/cmd.h"
 
 const struct command commands[] = {
-    {"run", "hcsmoe [run] -c FILE [-s section.key=value ...]", "the whole pipeline", "cs", 0, 0, cmd_run},
-    {"check", "hcsmoe check -c FILE [-s ...]", "reads everything that can be wrong, prints the plan, writes nothing", "cs", 0, 0, cmd_check},
-    {"config", "hcsmoe config -c FILE [-s ...]", "every key with its effective value and where it came from", "cs", 0, 0, cmd_config},
-    {"eval", "hcsmoe eval -m FOLDER -c FILE [--json OUT] [-s ...]", "only [eval], on any checkpoint", "cmjs", 0, 0, cmd_eval},
-    {"score", "hcsmoe score -m FOLDER [-c FILE] < requests.jsonl", "log-likelihoods of your own requests", "cms", 0, 0, cmd_score},
-    {"tokenize", "hcsmoe tokenize -m FOLDER [--no-special] [--lines] < text", "token ids, a JSON array", "mnl", 0, 0, cmd_tokenize},
-    {"inspect", "hcsmoe inspect FOLDER", "what a checkpoint is, and how it was made", "s", 1, 1, cmd_inspect},
-    {"expand", "hcsmoe expand IN OUT [-s output.overwrite=yes]", "a mapped checkpoint with every expert written out", "cs", 2, 2, cmd_expand},
-    {"plugins", "hcsmoe plugins", "the menu: every family, method, task and device", "cs", 0, 0, cmd_plugins},
-    {"help", "hcsmoe help [COMMAND | KIND.NAME]", "this, or every option of one method", "cs", 0, 1, cmd_help},
+    {"run", "hcsmoe [run] -c FILE [-s section.key=value ...]", "the whole pipeline", "cs", 0, 0,
+     cmd_run},
+    {"check", "hcsmoe check -c FILE [-s ...]",
+     "reads everything that can be wrong, prints the plan, writes nothing", "cs", 0, 0, cmd_check},
+    {"config", "hcsmoe config -c FILE [-s ...]",
+     "every key with its effective value and where it came from", "cs", 0, 0, cmd_config},
+    {"eval", "hcsmoe eval -m FOLDER -c FILE [--json OUT] [-s ...]",
+     "only [eval], on any checkpoint", "cmjs", 0, 0, cmd_eval},
+    {"score", "hcsmoe score -m FOLDER [-c FILE] < requests.jsonl",
+     "log-likelihoods of your own requests", "cms", 0, 0, cmd_score},
+    {"tokenize", "hcsmoe tokenize -m FOLDER [--no-special] [--lines] < text",
+     "token ids, a JSON array", "mnl", 0, 0, cmd_tokenize},
+    {"inspect", "hcsmoe inspect FOLDER", "what a checkpoint is, and how it was made", "s", 1, 1,
+     cmd_inspect},
+    {"expand", "hcsmoe expand IN OUT [-s output.overwrite=yes]",
+     "a mapped checkpoint with every expert written out", "cs", 2, 2, cmd_expand},
+    {"plugins", "hcsmoe plugins", "the menu: every family, method, task and device", "cs", 0, 0,
+     cmd_plugins},
+    {"help", "hcsmoe help [COMMAND | KIND.NAME]", "this, or every option of one method", "cs", 0, 1,
+     cmd_help},
 };
 const size_t n_commands = sizeof commands / sizeof *commands;
 
@@ -44,7 +54,8 @@ int say_usage(const struct args *a, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    log_line(LOG_ERROR, "%s; usage: %s", text, a->command ? a->command->usage : "hcsmoe COMMAND ..., see hcsmoe help");
+    log_line(LOG_ERROR, "%s; usage: %s", text,
+             a->command ? a->command->usage : "hcsmoe COMMAND ..., see hcsmoe help");
     return EXIT_USAGE;
 }
 
@@ -72,11 +83,13 @@ static int command_unknown(const char *name)
     const char *names[sizeof commands / sizeof *commands];
     for (size_t i = 0; i < n_commands; i++)
         names[i] = commands[i].name;
-    log_line(LOG_ERROR, "no command '%s' (see hcsmoe help)%s", name, did_you_mean(name, names, n_commands));
+    log_line(LOG_ERROR, "no command '%s' (see hcsmoe help)%s", name,
+             did_you_mean(name, names, n_commands));
     return EXIT_USAGE;
 }
 
-/* One option with a value; the value is the rest of the word ("-cFILE", "--json=FILE") or the next one. */
+/* One option with a value; the value is the rest of the word ("-cFILE", "--json=FILE") or the next
+ * one. */
 static bool option_takes(char **argv, int argc, int *i, const char *name, const char **value)
 {
     const size_t n = strlen(name);
@@ -139,14 +152,16 @@ int main(int argc, char **argv)
 {
     const char *sets[REPEATED_MAX], *plugins[REPEATED_MAX], *words[64];
     struct args a = {.sets = sets, .plugins = plugins, .words = words};
-    const struct sigaction cancel = {.sa_handler = (void (*)(int))host_cancel, .sa_flags = (int)SA_RESETHAND};
+    const struct sigaction cancel = {.sa_handler = (void (*)(int))host_cancel,
+                                     .sa_flags = (int)SA_RESETHAND};
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     sigaction(SIGINT, &cancel, NULL);
     sigaction(SIGTERM, &cancel, NULL);
     if (argc > 1 && !strcmp(argv[1], "--version")) {
-        printf("hcsmoe %s, plugin ABI %d.%d\n", HCSMOE_VERSION, HCSMOE_ABI_MAJOR, HCSMOE_ABI_MINOR_LATEST);
+        printf("hcsmoe %s, plugin ABI %d.%d\n", HCSMOE_VERSION, HCSMOE_ABI_MAJOR,
+               HCSMOE_ABI_MINOR_LATEST);
         return EXIT_DONE;
     }
     if (argc > 64)

@@ -4,6 +4,7 @@
  * A function that can fail returns int: 0, or a negative hcsmoe_status. Every non-zero return has
  * one message, set by fail() on the thread that failed. Message form: lower case, no full stop,
  * file and line first, the value in quotes, the allowed values last.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_BASE_ERROR_H
 #define CORE_BASE_ERROR_H
@@ -33,8 +34,8 @@ const char *fail_message(void);
 /* Forgets this thread's message. */
 void fail_clear(void);
 
-/* "did you mean 'x'?" for the nearest of n names (edit distance), or "" when none is near.
- * The result is owned by this thread, valid until the next call. */
+/* "; did you mean 'x'?", to end a message with, for the nearest of n names (edit distance), or ""
+ * when none is near. The result is owned by this thread, valid until the next call. */
 const char *did_you_mean(const char *word, const char *const *names, size_t n);
 
 #endif

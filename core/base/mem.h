@@ -1,5 +1,6 @@
 /*
  * mem.h - the only callers of malloc: checked sizes, 64-byte aligned blocks, arenas.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_BASE_MEM_H
 #define CORE_BASE_MEM_H

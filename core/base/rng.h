@@ -1,5 +1,6 @@
 /*
  * rng.h - the random generators that other programs' results depend on, bit for bit.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_BASE_RNG_H
 #define CORE_BASE_RNG_H

@@ -1,5 +1,6 @@
 /*
  * sha256.h - SHA-256, for naming what a run was made from.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_BASE_SHA256_H
 #define CORE_BASE_SHA256_H

@@ -1,5 +1,6 @@
 /*
  * str.h - a growing byte string for text that is built piece by piece.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_BASE_STR_H
 #define CORE_BASE_STR_H
@@ -20,8 +21,8 @@ struct str {
 void str_add(struct str *s, const char *text);
 void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_addf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void str_clear(struct str *s);          /* len = 0, keeps the memory */
-const char *str_text(const struct str *s); /* "" when empty */
+void str_clear(struct str *s);                 /* len = 0, keeps the memory */
+const char *str_text(const struct str *s);     /* "" when empty */
 int str_check(const struct str *s) MUST_CHECK; /* HCSMOE_ENOMEM with message if failed */
 void str_release(struct str *s);
 

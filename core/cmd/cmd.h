@@ -1,5 +1,7 @@
 /*
- * cmd.h - the subcommands: each reads its arguments, calls the room below, and turns a status into an exit status.
+ * cmd.h - the subcommands: each reads its arguments, calls the room below, and turns a status into
+ * an exit status.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_CMD_CMD_H
 #define CORE_CMD_CMD_H
@@ -19,7 +21,7 @@ struct args {
     const char *ini, *model, *json; /* -c, -m, --json */
     const char **sets, **plugins;   /* -s, --plugin */
     size_t n_sets, n_plugins;
-    const char **words;             /* what is left */
+    const char **words; /* what is left */
     size_t n_words;
     bool no_special, lines;
 };

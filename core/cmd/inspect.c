@@ -26,14 +26,19 @@ static void merged_print(const struct model *m, const json_t *h, struct str *out
 {
     const char *key;
     json_t *value;
-    str_addf(out, "merged      by hcsmoe %s from %s, layout %s\nmethod     ", json_string_value(json_object_get(h, "version")),
-             json_string_value(json_object_get(h, "model")), json_string_value(json_object_get(h, "layout")));
+    str_addf(out, "merged      by hcsmoe %s from %s, layout %s\nmethod     ",
+             json_string_value(json_object_get(h, "version")),
+             json_string_value(json_object_get(h, "model")),
+             json_string_value(json_object_get(h, "layout")));
     json_object_foreach(json_object_get(h, "method"), key, value)
         str_addf(out, " %s = %s;", key, json_string_value(value) ? json_string_value(value) : "?");
     const json_t *calibration = json_object_get(h, "calibration");
     if (calibration)
-        str_addf(out, "\ncalibrated  on %lld tokens, sha256 %.16s...", (long long)json_integer_value(json_object_get(calibration, "tokens")),
-                 json_string_value(json_object_get(calibration, "sha256")) ? json_string_value(json_object_get(calibration, "sha256")) : "?");
+        str_addf(out, "\ncalibrated  on %lld tokens, sha256 %.16s...",
+                 (long long)json_integer_value(json_object_get(calibration, "tokens")),
+                 json_string_value(json_object_get(calibration, "sha256"))
+                     ? json_string_value(json_object_get(calibration, "sha256"))
+                     : "?");
     str_add(out, "\n");
     for (int l = 0; l < m->desc.n_layers; l++) {
         char name[16];
@@ -42,7 +47,8 @@ static void merged_print(const struct model *m, const json_t *h, struct str *out
         const json_t *layer = json_object_get(json_object_get(h, "layers"), name);
         if (!layer)
             continue;
-        str_addf(out, "layer %3d   %lld experts: groups", l, (long long)json_integer_value(json_object_get(layer, "experts")));
+        str_addf(out, "layer %3d   %lld experts: groups", l,
+                 (long long)json_integer_value(json_object_get(layer, "experts")));
         json_array_foreach(json_object_get(layer, "groups"), i, value)
             str_addf(out, " %lld", (long long)json_integer_value(value));
         str_add(out, "\n");
@@ -62,12 +68,14 @@ int cmd_inspect(const struct args *a)
         const struct layer_source *first = NULL;
         for (int l = 0; l < m->desc.n_layers && !first; l++)
             first = m->layers[l].desc.is_moe ? &m->layers[l] : NULL;
-        str_addf(&out, "%s\nfamily      %s, %d layers (%lld MoE), width %lld, vocabulary %lld\n", a->words[0],
-                 m->family.component->c.name, m->desc.n_layers, (long long)m->n_moe_layers, (long long)m->desc.width,
+        str_addf(&out, "%s\nfamily      %s, %d layers (%lld MoE), width %lld, vocabulary %lld\n",
+                 a->words[0], m->family.component->c.name, m->desc.n_layers,
+                 (long long)m->n_moe_layers, (long long)m->desc.width,
                  (long long)m->desc.vocabulary);
         if (first)
-            str_addf(&out, "experts     %lld per MoE layer, top-%lld, width %lld%s\n", (long long)first->desc.n_experts,
-                     (long long)first->desc.top_k, (long long)first->desc.ffn,
+            str_addf(&out, "experts     %lld per MoE layer, top-%lld, width %lld%s\n",
+                     (long long)first->desc.n_experts, (long long)first->desc.top_k,
+                     (long long)first->desc.ffn,
                      first->desc.shared_ffn ? ", and a shared one" : "");
         str_addf(&out, "weights     %lld parameters, ", (long long)m->parameters);
         bytes_print(&out, (int64_t)m->shards.bytes);
@@ -96,7 +104,8 @@ static int expand_layers(const struct model *m, struct output *o)
         struct layer *layer;
         struct merged x = {0};
         const bool moe = m->layers[l].desc.is_moe;
-        status = host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &layer);
+        status =
+            host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &layer);
         if (!status && moe)
             status = merge_nothing(&x, m, layer);
         if (!status)
@@ -121,7 +130,8 @@ int cmd_expand(const struct args *a)
     for (int l = 0; m && l < m->desc.n_layers; l++)
         mapped = mapped || m->layers[l].map;
     if (!status && (!h || !mapped))
-        status = fail(HCSMOE_EINVAL, "%s: not a checkpoint of layout mapped: nothing to expand", a->words[0]);
+        status = fail(HCSMOE_EINVAL, "%s: not a checkpoint of layout mapped: nothing to expand",
+                      a->words[0]);
     if (!status)
         status = output_open(&o, m, a->words[1], LAYOUT_EXPANDED, c->overwrite);
     if (!status)

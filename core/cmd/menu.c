@@ -62,7 +62,8 @@ static int component_show(const struct args *a, const char *word)
 
     snprintf(kind, sizeof kind, "%.*s", (int)(dot - word), word);
     if (!registry_kind(kind))
-        return say_usage(a, "no kind '%s' (have: model, similarity, cluster, merge, task, kernels)", kind);
+        return say_usage(a, "no kind '%s' (have: model, similarity, cluster, merge, task, kernels)",
+                         kind);
     int status = menu_open(&x, a);
     if (!status)
         status = registry_find(x.registry, registry_kind(kind), dot + 1, &c);

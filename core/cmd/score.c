@@ -39,7 +39,8 @@ static void questions_release(struct questions *q)
     mem_free(q->all);
 }
 
-static int tokens_take(const json_t *tokens, const json_t *from, const struct model *m, struct question *q)
+static int tokens_take(const json_t *tokens, const json_t *from, const struct model *m,
+                       struct question *q)
 {
     const size_t n = json_array_size(tokens);
     json_int_t first = from ? json_integer_value(from) : 1;
@@ -55,8 +56,10 @@ static int tokens_take(const json_t *tokens, const json_t *from, const struct mo
         return HCSMOE_ENOMEM;
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_array_get(tokens, i);
-        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= m->desc.vocabulary)
-            return fail(HCSMOE_EINVAL, "token %zu is not an id below %lld", i, (long long)m->desc.vocabulary);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= m->desc.vocabulary)
+            return fail(HCSMOE_EINVAL, "token %zu is not an id below %lld", i,
+                        (long long)m->desc.vocabulary);
         q->ids.ids[i] = (int32_t)json_integer_value(id);
     }
     q->ids.n = n;
@@ -64,21 +67,26 @@ static int tokens_take(const json_t *tokens, const json_t *from, const struct mo
     return 0;
 }
 
-static int text_take(const json_t *context, const json_t *continuation, const struct encoder *e, struct question *q)
+static int text_take(const json_t *context, const json_t *continuation, const struct encoder *e,
+                     struct question *q)
 {
     struct context c = {0};
     if (!json_is_string(context) || !json_is_string(continuation))
-        return fail(HCSMOE_EINVAL, "neither 'context' and 'continuation' (strings) nor 'tokens' (an array of ids)");
+        return fail(
+            HCSMOE_EINVAL,
+            "neither 'context' and 'continuation' (strings) nor 'tokens' (an array of ids)");
     if (!e)
         return fail(HCSMOE_EINVAL, "the model has no tokenizer.json: give 'tokens'");
     int status = context_init(&c, e, json_string_value(context), json_string_length(context));
     if (!status)
-        status = context_continue(&c, e, json_string_value(continuation), json_string_length(continuation), &q->ids, &q->from);
+        status = context_continue(&c, e, json_string_value(continuation),
+                                  json_string_length(continuation), &q->ids, &q->from);
     context_release(&c);
     return status;
 }
 
-static int line_take(const char *line, size_t n, const struct model *m, const struct encoder *e, struct question *q)
+static int line_take(const char *line, size_t n, const struct model *m, const struct encoder *e,
+                     struct question *q)
 {
     json_error_t je;
     json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
@@ -105,7 +113,8 @@ static int input_take(struct questions *q, const struct model *m, const struct e
 
     while (!status && (n = getline(&line, &size, stdin)) >= 0) {
         if (n > LINE_BYTES_MAX)
-            status = fail(HCSMOE_EINVAL, "line %zu: longer than %d bytes", q->n + 1, LINE_BYTES_MAX);
+            status =
+                fail(HCSMOE_EINVAL, "line %zu: longer than %d bytes", q->n + 1, LINE_BYTES_MAX);
         if (!status && mem_grow(&q->all, q->n, &q->capacity, sizeof *q->all))
             status = HCSMOE_ENOMEM;
         if (status)
@@ -124,7 +133,7 @@ static int input_take(struct questions *q, const struct model *m, const struct e
     }
     if (!status && ferror(stdin))
         status = fail_errno("standard input", "cannot be read");
-    free(line); /* getline's */
+    free(line); /* from getline */
     return status;
 }
 
@@ -137,8 +146,8 @@ static int answer_print(const struct question *q, const struct score_request *r)
         logprobs = json_array();
         for (int64_t i = 0; i < r->n - r->from; i++)
             json_array_append_new(logprobs, json_real((double)r->logprobs[i]));
-        o = json_pack("{s:f, s:b, s:I, s:o}", "loglikelihood", r->sum, "greedy", r->greedy, "tokens", (json_int_t)(r->n - r->from),
-                      "logprobs", logprobs);
+        o = json_pack("{s:f, s:b, s:I, s:o}", "loglikelihood", r->sum, "greedy", r->greedy,
+                      "tokens", (json_int_t)(r->n - r->from), "logprobs", logprobs);
     }
     char *text = o ? json_dumps(o, JSON_REAL_PRECISION(9)) : NULL;
     int status = 0;
@@ -146,12 +155,13 @@ static int answer_print(const struct question *q, const struct score_request *r)
         status = fail_memory(0);
     else if (printf("%s\n", text) < 0)
         status = fail_errno("standard output", "cannot be written");
-    free(text);
+    free(text); /* from json_dumps */
     json_decref(o);
     return status;
 }
 
-/* Scores all good lines in one pass and answers every line in order; *bad: there was one that could not be scored. */
+/* Scores all good lines in one pass and answers every line in order; *bad: there was one that could
+ * not be scored. */
 static int questions_answer(struct questions *q, struct model *m, int64_t memory, bool *bad)
 {
     struct score_request *requests = mem_new(q->n + 1, sizeof *requests);
@@ -160,7 +170,12 @@ static int questions_answer(struct questions *q, struct model *m, int64_t memory
 
     for (size_t i = 0; !status && i < q->n; i++)
         if (!q->all[i].error)
-            requests[n++] = (struct score_request){q->all[i].ids.ids, (int64_t)q->all[i].ids.n, q->all[i].from, q->all[i].logprobs, false, 0};
+            requests[n++] = (struct score_request){q->all[i].ids.ids,
+                                                   (int64_t)q->all[i].ids.n,
+                                                   q->all[i].from,
+                                                   q->all[i].logprobs,
+                                                   false,
+                                                   0};
     if (!status)
         status = score_run(m, requests, n, memory);
     n = 0;
@@ -196,7 +211,9 @@ int cmd_score(const struct args *a)
     if (!status && has_text)
         status = tokenizer_open(&t, a->model);
     if (!status && has_text) {
-        const int64_t length = m->context ? m->context : tokenizer_max_length(t) ? tokenizer_max_length(t) : 2048;
+        const int64_t length = m->context                ? m->context
+                               : tokenizer_max_length(t) ? tokenizer_max_length(t)
+                                                         : 2048;
         status = encoder_init(&e, t, -1, length);
     }
     if (!status)

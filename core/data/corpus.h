@@ -1,5 +1,6 @@
 /*
  * corpus.h - calibration text to blocks of tokens: eval-tasks.md 9.4.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_DATA_CORPUS_H
 #define CORE_DATA_CORPUS_H
@@ -10,22 +11,23 @@
 #include "data/tokenizer.h"
 
 struct corpus_blocks {
-    int32_t *ids;           /* [n_blocks, block_size], owned */
+    int32_t *ids; /* [n_blocks, block_size], owned */
     int64_t n_blocks, block_size;
-    int64_t n_documents;    /* documents that were tokenised */
-    int64_t n_available;    /* blocks that they gave */
-    char sha256[65];        /* of ids as little-endian int32 */
+    int64_t n_documents; /* documents that were tokenised */
+    int64_t n_available; /* blocks that they gave */
+    char sha256[65];     /* of ids as little-endian int32 */
 };
 
 /*
- * File: .json/.jsonl lines with a string member "text" (else the first string member), or any other name: plain text, one
- * document per line that is not blank; .gz of either. Documents are shuffled by NumPy's permutation(seed), the first 16 * n_blocks tokenised in
- * batches of 1000, each batch concatenated and cut; strictly more than n_blocks blocks must come out, the first
- * n_blocks are taken. block_size is cut to the tokenizer's model_max_length. Errors: no such file, a malformed line
- * (file:line), fewer tokens than asked for (says how many blocks there are).
+ * File: .json/.jsonl lines with a string member "text" (else the first string member), or any other
+ * name: plain text, one document per line that is not blank; .gz of either. Documents are shuffled
+ * by NumPy's permutation(seed), the first 16 * n_blocks tokenised in batches of 1000, each batch
+ * concatenated and cut; strictly more than n_blocks blocks must come out, the first n_blocks are
+ * taken. block_size is cut to the tokenizer's model_max_length. Errors: no such file, a malformed
+ * line (file:line), fewer tokens than asked for (says how many blocks there are).
  */
-int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenizer *t, int64_t n_blocks,
-                int64_t block_size, uint64_t seed) MUST_CHECK;
+int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenizer *t,
+                int64_t n_blocks, int64_t block_size, uint64_t seed) MUST_CHECK;
 void corpus_release(struct corpus_blocks *b);
 
 #endif

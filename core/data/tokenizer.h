@@ -1,5 +1,6 @@
 /*
  * tokenizer.h - text to token ids, as tokenizer.json describes it, for any thread at once.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_DATA_TOKENIZER_H
 #define CORE_DATA_TOKENIZER_H

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Puts tokens of one order behind all of a lower one; more than there can be ids. */
+#define ORDER_STEP ((size_t)1 << 32)
+
 int added_add(struct added_set *set, const struct added_token *token)
 {
     int rc = mem_grow(&set->tokens, set->n, &set->capacity, sizeof *set->tokens);
@@ -16,7 +19,7 @@ int added_add(struct added_set *set, const struct added_token *token)
         return rc;
     }
     set->tokens[set->n] = *token;
-    set->tokens[set->n].order = set->n;
+    set->tokens[set->n].order = token->order * ORDER_STEP + set->n;
     set->n++;
     set->starts[(unsigned char)token->text[0]] = true;
     return 0;
@@ -119,17 +122,21 @@ int32_t added_next(struct added_walk *w, size_t *plain_at, size_t *plain_len)
         if (token->single_word && !is_single_word(w->text, w->n, start, end)) {
             continue;
         }
-        if (start < w->done) {
-            start = w->done; /* it starts in white space that the token before it took */
-        }
+        /* White space that the token before took may have this token in it: found, but maybe empty. */
+        size_t from = start < w->done ? w->done : start;
         if (token->lstrip) {
-            start -= text_space_right(w->text + w->done, start - w->done);
+            from -= text_space_right(w->text + w->done, from - w->done);
+            start = from;
         }
         if (token->rstrip) {
             end += text_space_left(w->text + end, w->n - end);
         }
-        *plain_len = start - w->done;
+        *plain_len = from - w->done;
         w->done = end;
+        if (start >= end) {
+            *plain_at = end;
+            continue;
+        }
         return token->id;
     }
     *plain_len = w->n - w->done;

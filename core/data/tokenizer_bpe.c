@@ -120,12 +120,17 @@ static size_t joint_slot(const struct bpe *b, uint32_t before, uint32_t after)
     return i;
 }
 
-/* Whether every symbol that can merge is made of exactly the characters that it shows. */
+/* Whether every symbol that can merge is made of exactly the characters that it shows, and neighbours in
+ * the text are neighbours as symbols: no character vanishes for want of a token. */
 static bool can_cut(const struct tokenizer *t)
 {
     const struct bpe *b = &t->bpe;
+    bool keeps_all = b->byte_fallback;
 
-    if (b->prefix_len > 0 || b->suffix_len > 0) {
+    for (int byte = 0; byte < 256; byte++) {
+        keeps_all = keeps_all && b->byte_ids[byte] >= 0;
+    }
+    if (b->prefix_len > 0 || b->suffix_len > 0 || (!keeps_all && b->unk_id < 0)) {
         return false;
     }
     for (size_t i = 0; i < b->n_merges; i++) {

@@ -288,6 +288,7 @@ static int read_added(const struct reader *r, const json_t *node, const char *pa
         return rc; /* nothing can be cut out for an empty one */
     }
     token.id = (int32_t)json_integer_value(json_object_get(node, "id"));
+    token.order = special ? 0 : 1; /* where two normalise to the same, special ones go first */
     int32_t piece = bpe_find(t, text, token.len);
     if (piece >= 0 && piece != token.id) {
         return fail(HCSMOE_EINVAL, "%s: %s: '%s' has id %d here and %d in model.vocab", r->file, path,

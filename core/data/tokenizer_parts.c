@@ -17,6 +17,9 @@
 #define METASPACE "\xe2\x96\x81" /* U+2581 */
 #define GPT2_WORDS                                                                                 \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+/* The \w of Whitespace is another than that of patterns in the file: no fractions, but joiners. */
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+#define WORDS_OR_MARKS "[" WORD "]+|[^" WORD "\\s]+"
 
 /* A row is read by its function; without one it is a plain split by regex, or a Unicode form. */
 struct component {
@@ -359,7 +362,7 @@ static const struct component pre_tokenizers[] = {
     {.type = "Punctuation", .read = read_punctuation},
     {.type = "CharDelimiterSplit", .read = read_delimiter},
     {.type = "WhitespaceSplit", .regex = "\\s", .behavior = SPLIT_REMOVED},
-    {.type = "Whitespace", .regex = "\\w+|[^\\w\\s]+", .behavior = SPLIT_REMOVED, .invert = true},
+    {.type = "Whitespace", .regex = WORDS_OR_MARKS, .behavior = SPLIT_REMOVED, .invert = true},
 };
 
 static const struct component decoders[] = {

@@ -8,6 +8,7 @@
 #include "data/tokenizer_internal.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 /* White_Space; PCRE2's own \s has U+180E as well. */
@@ -16,9 +17,12 @@
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"       \
     "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+/* Outside a set, and for \b, Oniguruma takes the Latin-1 digits and fractions for letters as well. */
+#define WORD_LATIN WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9A-Fa-f"
-#define EDGE "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
-#define NO_EDGE "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
+#define EDGE "(?:(?<=[" WORD_LATIN "])(?![" WORD_LATIN "])|(?<![" WORD_LATIN "])(?=[" WORD_LATIN "]))"
+#define NO_EDGE                                                                                    \
+    "(?:(?<=[" WORD_LATIN "])(?=[" WORD_LATIN "])|(?<![" WORD_LATIN "])(?![" WORD_LATIN "]))"
 
 /* Escapes that mean something else in PCRE2; NULL: cannot be written there. */
 static const struct {
@@ -27,16 +31,34 @@ static const struct {
 } escapes[] = {
     {.letter = 's', .outside = "[" SPACE "]", .in_class = SPACE},
     {.letter = 'S', .outside = "[^" SPACE "]", .in_class = NOT_SPACE},
-    {.letter = 'w', .outside = "[" WORD "]", .in_class = WORD},
-    {.letter = 'W', .outside = "[^" WORD "]", .in_class = NULL},
+    {.letter = 'w', .outside = "[" WORD_LATIN "]", .in_class = WORD},
+    {.letter = 'W', .outside = "[^" WORD_LATIN "]", .in_class = NULL},
     {.letter = 'h', .outside = "[" HEX "]", .in_class = HEX},
     {.letter = 'H', .outside = "[^" HEX "]", .in_class = NULL},
     {.letter = 'b', .outside = EDGE, .in_class = "\\x08"},
     {.letter = 'B', .outside = NO_EDGE, .in_class = NULL},
 };
 
+/* [:name:] inside a set */
+static const struct {
+    const char *name, *written;
+} posix_classes[] = {
+    {.name = "alpha", .written = "\\p{Alphabetic}"},
+    {.name = "digit", .written = "\\p{Nd}"},
+    {.name = "alnum", .written = "\\p{Alphabetic}\\p{Nd}"},
+    {.name = "upper", .written = "\\p{Uppercase}"},
+    {.name = "lower", .written = "\\p{Lowercase}"},
+    {.name = "space", .written = SPACE},
+    {.name = "punct", .written = "\\p{P}$+<=>\\^`|~"},
+    {.name = "cntrl", .written = "\\p{Cc}"},
+    {.name = "xdigit", .written = HEX},
+    {.name = "word", .written = WORD},
+};
+
 enum {
     N_ESCAPES = sizeof escapes / sizeof escapes[0],
+    N_POSIX_CLASSES = sizeof posix_classes / sizeof posix_classes[0],
+    PROPERTY_BYTES_MAX = 64,          /* \p{name} */
     UNICODE_DIGITS = 4,               /* \uHHHH */
     MATCH_HEAP_KIB_MAX = 1024 * 1024, /* for the interpreter, when the JIT's stack is too small */
     MESSAGE_BYTES = 160
@@ -64,9 +86,41 @@ static void copy(struct translation *r, size_t n)
     r->at += m;
 }
 
+/* \p{Han}: a script is the one property of a character for Oniguruma; PCRE2 would take every character
+ * that is used with it, unless it is told. There is no list of scripts to ask, so PCRE2 is asked. */
+static void translate_property(struct translation *r)
+{
+    char probe[PROPERTY_BYTES_MAX];
+    int code;
+    PCRE2_SIZE offset;
+    size_t at = peek(r, 3) == '^' ? 4 : 3;
+    size_t n = 0;
+
+    while (isalpha((unsigned char)peek(r, at + n)) || peek(r, at + n) == '_') {
+        n++;
+    }
+    if (peek(r, at + n) != '}' || n <= 2 || n > PROPERTY_BYTES_MAX / 2) {
+        copy(r, 2);
+        return;
+    }
+    int len = snprintf(probe, sizeof probe, "\\p{sc:%.*s}", (int)n, r->text + r->at + at);
+    pcre2_code *script = pcre2_compile((PCRE2_SPTR)probe, (size_t)len, PCRE2_UTF, &code, &offset, NULL);
+    copy(r, at);
+    if (script) {
+        str_add(r->out, "sc:");
+        pcre2_code_free(script);
+    }
+    copy(r, n + 1);
+}
+
 static void translate_escape(struct translation *r)
 {
     char letter = peek(r, 1);
+
+    if ((letter == 'p' || letter == 'P') && peek(r, 2) == '{') {
+        translate_property(r);
+        return;
+    }
 
     for (size_t i = 0; i < N_ESCAPES; i++) {
         if (escapes[i].letter == letter) {
@@ -92,16 +146,29 @@ static void translate_escape(struct translation *r)
     copy(r, 2);
 }
 
+static void translate_posix_class(struct translation *r)
+{
+    const char *name = r->text + r->at + 2;
+    size_t left = r->n - r->at - 2;
+
+    for (size_t i = 0; i < N_POSIX_CLASSES; i++) {
+        size_t n = strlen(posix_classes[i].name);
+        if (left >= n + 2 && memcmp(name, posix_classes[i].name, n) == 0 && name[n] == ':' &&
+            name[n + 1] == ']') {
+            str_add(r->out, posix_classes[i].written);
+            r->at += n + 4;
+            return;
+        }
+    }
+    r->why = "this [:class:]";
+}
+
 static void translate_in_class(struct translation *r)
 {
     char c = peek(r, 0);
 
     if (c == '[' && peek(r, 1) == ':') {
-        copy(r, 2);
-        while (r->at < r->n && !(peek(r, 0) == ':' && peek(r, 1) == ']')) {
-            copy(r, 1);
-        }
-        copy(r, 2);
+        translate_posix_class(r);
     } else if (c == '[') {
         r->why = "a set inside a set ([a[b]])";
     } else if (c == '&' && peek(r, 1) == '&') {

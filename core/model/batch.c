@@ -34,14 +34,16 @@ static int span_add(struct batch *b, hcsmoe_span span)
     return 0;
 }
 
-/* The path of the last sequence (its spans, then its own rows), cut to its first `shared` tokens, becomes spans. */
+/* The path of the last sequence (its spans, then its own rows), cut to its first `shared` tokens,
+ * becomes spans. */
 static int path_share(struct batch *b, const hcsmoe_sequence *last, int64_t shared)
 {
     const size_t first = (size_t)last->first_span + b->chunks[b->n_chunks - 1].first_span;
     int64_t left = shared;
 
     for (size_t i = 0; i <= (size_t)last->n_spans && left > 0; i++) {
-        hcsmoe_span s = i < (size_t)last->n_spans ? b->spans[first + i] : (hcsmoe_span){last->begin, last->count};
+        hcsmoe_span s = i < (size_t)last->n_spans ? b->spans[first + i]
+                                                  : (hcsmoe_span){last->begin, last->count};
         if (s.count > left)
             s.count = left;
         left -= s.count;
@@ -55,14 +57,16 @@ static int chunk_open(struct batch *b)
 {
     if (mem_grow(&b->chunks, b->n_chunks, &b->chunk_capacity, sizeof *b->chunks))
         return HCSMOE_ENOMEM;
-    b->chunks[b->n_chunks++] = (struct chunk){.begin = b->n_tokens, .first_sequence = b->n_sequences, .first_span = b->n_spans};
+    b->chunks[b->n_chunks++] = (struct chunk){
+        .begin = b->n_tokens, .first_sequence = b->n_sequences, .first_span = b->n_spans};
     return 0;
 }
 
 static int rows_add(struct batch *b, const int32_t *tokens, int64_t n, int64_t position)
 {
     if (b->n_tokens + n > b->token_capacity) {
-        int64_t want = b->token_capacity * 2 > b->n_tokens + n ? b->token_capacity * 2 : b->n_tokens + n;
+        int64_t want =
+            b->token_capacity * 2 > b->n_tokens + n ? b->token_capacity * 2 : b->n_tokens + n;
         int32_t *t = mem_new_raw((size_t)want, sizeof *t);
         int64_t *p = mem_new_raw((size_t)want, sizeof *p);
         if (!t || !p) {
@@ -116,11 +120,14 @@ int batch_add(struct batch *b, const int32_t *tokens, int64_t n, int64_t shared,
         }
         shared = 0;
     }
-    if (shared == n) /* nothing new: the last token is run again, so that every sequence has a row of its own */
+    if (shared == n) /* nothing new: the last token is run again, so that every sequence has a row
+                        of its own */
         shared = n - 1;
     if (mem_grow(&b->sequences, b->n_sequences, &b->sequence_capacity, sizeof *b->sequences))
         return HCSMOE_ENOMEM;
-    hcsmoe_sequence s = {.begin = c->n_tokens, .count = n - shared, .prefix = shared,
+    hcsmoe_sequence s = {.begin = c->n_tokens,
+                         .count = n - shared,
+                         .prefix = shared,
                          .first_span = (int64_t)(b->n_spans - c->first_span)};
     if (shared) {
         const hcsmoe_sequence last = b->sequences[b->n_sequences - 1];

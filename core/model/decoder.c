@@ -30,8 +30,9 @@ int64_t workspace_bytes(const struct model *m, int64_t rows, bool probabilities)
 {
     const hcsmoe_model_desc *d = &m->desc;
     const struct row_sizes s = row_sizes(m);
-    int64_t floats = d->width + d->n_heads * d->head_dim + d->n_kv_heads * (d->head_dim + d->v_head_dim) +
-                     d->n_heads * d->v_head_dim + s.experts * (probabilities ? 2 : 1) + 2 * s.top_k + 1;
+    int64_t floats = d->width + d->n_heads * d->head_dim +
+                     d->n_kv_heads * (d->head_dim + d->v_head_dim) + d->n_heads * d->v_head_dim +
+                     s.experts * (probabilities ? 2 : 1) + 2 * s.top_k + 1;
     return floats * rows * (int64_t)sizeof(float);
 }
 
@@ -73,7 +74,8 @@ int workspace_open(struct workspace *w, const struct model *m, int64_t rows, boo
 
 void workspace_release(struct workspace *w, const struct model *m)
 {
-    void *all[] = {w->norm, w->q, w->k, w->v, w->attention, w->logits, w->weights, w->ids, w->scale, w->probabilities};
+    void *all[] = {w->norm,   w->q,       w->k,   w->v,     w->attention,
+                   w->logits, w->weights, w->ids, w->scale, w->probabilities};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             m->k->free(m->k, all[i]);
@@ -85,7 +87,8 @@ static const hcsmoe_tensor *bias(const struct layer *l, int role)
     return l->role[role].data ? &l->role[role] : NULL;
 }
 
-static int qk_norm(const struct model *m, const struct layer *l, int role, int64_t n, int64_t heads, float *x)
+static int qk_norm(const struct model *m, const struct layer *l, int role, int64_t n, int64_t heads,
+                   float *x)
 {
     const hcsmoe_model_desc *d = &m->desc;
     if (d->qk_norm == HCSMOE_NORM_NONE)
@@ -96,28 +99,33 @@ static int qk_norm(const struct model *m, const struct layer *l, int role, int64
 }
 
 /* residual += O attention(Q x, K x, V x) */
-static int attention_run(const struct model *m, const struct layer *l, const struct batch *b, const struct chunk *c,
-                         struct workspace *w, float *residual)
+static int attention_run(const struct model *m, const struct layer *l, const struct batch *b,
+                         const struct chunk *c, struct workspace *w, float *residual)
 {
     const hcsmoe_kernels *k = m->k;
     const hcsmoe_model_desc *d = &m->desc;
     const int64_t n = c->n_tokens, q = d->n_heads * d->head_dim, kv = d->n_kv_heads * d->head_dim;
     const int64_t v = d->n_kv_heads * d->v_head_dim, o = d->n_heads * d->v_head_dim;
     const int64_t *position = b->position + c->begin;
-    int status = k->linear(k, n, q, d->width, w->norm, &l->role[HCSMOE_ROLE_Q], bias(l, HCSMOE_ROLE_Q_BIAS), 0, w->q);
+    int status = k->linear(k, n, q, d->width, w->norm, &l->role[HCSMOE_ROLE_Q],
+                           bias(l, HCSMOE_ROLE_Q_BIAS), 0, w->q);
 
     if (!status)
-        status = k->linear(k, n, kv, d->width, w->norm, &l->role[HCSMOE_ROLE_K], bias(l, HCSMOE_ROLE_K_BIAS), 0, w->k);
+        status = k->linear(k, n, kv, d->width, w->norm, &l->role[HCSMOE_ROLE_K],
+                           bias(l, HCSMOE_ROLE_K_BIAS), 0, w->k);
     if (!status)
-        status = k->linear(k, n, v, d->width, w->norm, &l->role[HCSMOE_ROLE_V], bias(l, HCSMOE_ROLE_V_BIAS), 0, w->v);
+        status = k->linear(k, n, v, d->width, w->norm, &l->role[HCSMOE_ROLE_V],
+                           bias(l, HCSMOE_ROLE_V_BIAS), 0, w->v);
     if (!status)
         status = qk_norm(m, l, HCSMOE_ROLE_Q_NORM, n, d->n_heads, w->q);
     if (!status)
         status = qk_norm(m, l, HCSMOE_ROLE_K_NORM, n, d->n_kv_heads, w->k);
     if (!status)
-        status = k->rope(k, n, d->n_heads, d->head_dim, d->rotary_dim, position, m->inverse_frequency, w->q);
+        status = k->rope(k, n, d->n_heads, d->head_dim, d->rotary_dim, position,
+                         m->inverse_frequency, w->q);
     if (!status)
-        status = k->rope(k, n, d->n_kv_heads, d->head_dim, d->rotary_dim, position, m->inverse_frequency, w->k);
+        status = k->rope(k, n, d->n_kv_heads, d->head_dim, d->rotary_dim, position,
+                         m->inverse_frequency, w->k);
     const hcsmoe_attention_args a = {
         .struct_size = sizeof a,
         .n_tokens = n,
@@ -139,7 +147,8 @@ static int attention_run(const struct model *m, const struct layer *l, const str
     if (!status)
         status = k->attention(k, &a);
     if (!status)
-        status = k->linear(k, n, d->width, o, w->attention, &l->role[HCSMOE_ROLE_O], bias(l, HCSMOE_ROLE_O_BIAS), 1, residual);
+        status = k->linear(k, n, d->width, o, w->attention, &l->role[HCSMOE_ROLE_O],
+                           bias(l, HCSMOE_ROLE_O_BIAS), 1, residual);
     return status;
 }
 
@@ -149,15 +158,16 @@ static const hcsmoe_tensor *tensors_get(const void *ctx, int32_t role, int32_t e
     if (expert >= 0) {
         if (expert >= l->n_stored)
             return NULL;
-        return role == HCSMOE_ROLE_GATE ? &l->gate[expert]
-               : role == HCSMOE_ROLE_UP ? &l->up[expert]
-               : role == HCSMOE_ROLE_DOWN ? &l->down[expert] : NULL;
+        return role == HCSMOE_ROLE_GATE   ? &l->gate[expert]
+               : role == HCSMOE_ROLE_UP   ? &l->up[expert]
+               : role == HCSMOE_ROLE_DOWN ? &l->down[expert]
+                                          : NULL;
     }
     return role > 0 && role < MODEL_ROLES && l->role[role].data ? &l->role[role] : NULL;
 }
 
-static int attention_own(const struct model *m, const struct layer *l, const struct batch *b, const struct chunk *c,
-                         struct workspace *w, float *residual)
+static int attention_own(const struct model *m, const struct layer *l, const struct batch *b,
+                         const struct chunk *c, struct workspace *w, float *residual)
 {
     const hcsmoe_layer_tensors t = {sizeof t, 0, l, tensors_get};
     const hcsmoe_model_attention_args a = {
@@ -177,31 +187,34 @@ static int attention_own(const struct model *m, const struct layer *l, const str
     return host_leave(m->host, m->ops->attention(m->family.self, &m->host->abi, &a));
 }
 
-static int route_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n, const float *x,
-                     float *probabilities)
+static int route_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
+                     const float *x, float *probabilities)
 {
     const hcsmoe_kernels *k = m->k;
     const struct layer_source *s = &m->layers[l->index];
     const hcsmoe_layer_desc *d = &s->desc;
-    int status = k->linear(k, n, d->n_experts, m->desc.width, x, &l->role[HCSMOE_ROLE_ROUTER], NULL, 0, w->logits);
+    int status = k->linear(k, n, d->n_experts, m->desc.width, x, &l->role[HCSMOE_ROLE_ROUTER], NULL,
+                           0, w->logits);
 
     if (status)
         return status;
     if (m->ops->route) {
         const hcsmoe_layer_tensors t = {sizeof t, 0, l, tensors_get};
-        const hcsmoe_model_route_args a = {sizeof a, l->index, &t, n, d->n_experts, d->top_k, w->logits, s->map,
-                                           probabilities, w->ids, w->weights};
+        const hcsmoe_model_route_args a = {sizeof a,      l->index, &t,        n,
+                                           d->n_experts,  d->top_k, w->logits, s->map,
+                                           probabilities, w->ids,   w->weights};
         host_enter(m->host, m->family.component->c.name, l->index);
         return host_leave(m->host, m->ops->route(m->family.self, &m->host->abi, &a));
     }
-    status = k->route(k, n, d->n_experts, (int32_t)d->top_k, d->renormalise, w->logits, s->map, probabilities, w->ids,
-                      w->weights);
+    status = k->route(k, n, d->n_experts, (int32_t)d->top_k, d->renormalise, w->logits, s->map,
+                      probabilities, w->ids, w->weights);
     for (int64_t i = 0; !status && d->weight_scale != 1 && i < n * d->top_k; i++)
         w->weights[i] *= (float)d->weight_scale;
     return status;
 }
 
-static int shared_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n, const float *x, float *out)
+static int shared_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
+                      const float *x, float *out)
 {
     const hcsmoe_kernels *k = m->k;
     const hcsmoe_layer_desc *d = &m->layers[l->index].desc;
@@ -210,15 +223,25 @@ static int shared_run(const struct model *m, const struct layer *l, struct works
     if (!d->shared_ffn)
         return 0;
     if (d->shared_router)
-        status = k->sigmoid_dot(k, n, m->desc.width, x, &l->role[HCSMOE_ROLE_SHARED_ROUTER], w->scale);
-    const hcsmoe_mlp_args a = {sizeof a, 0, n, m->desc.width, d->shared_ffn, x, &l->role[HCSMOE_ROLE_SHARED_GATE],
-                               &l->role[HCSMOE_ROLE_SHARED_UP], &l->role[HCSMOE_ROLE_SHARED_DOWN],
-                               d->shared_router ? w->scale : NULL, out};
+        status =
+            k->sigmoid_dot(k, n, m->desc.width, x, &l->role[HCSMOE_ROLE_SHARED_ROUTER], w->scale);
+    const hcsmoe_mlp_args a = {sizeof a,
+                               0,
+                               n,
+                               m->desc.width,
+                               d->shared_ffn,
+                               x,
+                               &l->role[HCSMOE_ROLE_SHARED_GATE],
+                               &l->role[HCSMOE_ROLE_SHARED_UP],
+                               &l->role[HCSMOE_ROLE_SHARED_DOWN],
+                               d->shared_router ? w->scale : NULL,
+                               out};
     return status ? status : k->mlp(k, &a);
 }
 
-static int experts_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n, const float *x,
-                       const int64_t *map, int64_t ffn, double *hidden_sum, float *out)
+static int experts_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
+                       const float *x, const int64_t *map, int64_t ffn, double *hidden_sum,
+                       float *out)
 {
     const hcsmoe_kernels *k = m->k;
     const hcsmoe_layer_desc *d = &m->layers[l->index].desc;
@@ -244,41 +267,62 @@ static int experts_run(const struct model *m, const struct layer *l, struct work
     return status ? status : shared_run(m, l, w, n, x, out);
 }
 
-int decoder_layer(const struct model *m, const struct layer *l, const struct batch *b, const struct chunk *c,
-                  struct workspace *w, float *x, const struct observer *observer)
+int decoder_layer(const struct model *m, const struct layer *l, const struct batch *b,
+                  const struct chunk *c, struct workspace *w, float *x,
+                  const struct observer *observer)
 {
     const hcsmoe_kernels *k = m->k;
     const struct layer_source *s = &m->layers[l->index];
     const int64_t n = c->n_tokens, width = m->desc.width;
-    int status = k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_ATTN_NORM], m->desc.norm_eps, w->norm);
+    int status =
+        k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_ATTN_NORM], m->desc.norm_eps, w->norm);
 
     if (!status)
-        status = m->ops->attention ? attention_own(m, l, b, c, w, x) : attention_run(m, l, b, c, w, x);
+        status =
+            m->ops->attention ? attention_own(m, l, b, c, w, x) : attention_run(m, l, b, c, w, x);
     if (!status)
-        status = k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_FFN_NORM], m->desc.norm_eps, w->norm);
+        status =
+            k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_FFN_NORM], m->desc.norm_eps, w->norm);
     if (status)
         return status;
     if (!s->desc.is_moe) {
-        const hcsmoe_mlp_args a = {sizeof a, 0, n, width, s->desc.ffn, w->norm, &l->role[HCSMOE_ROLE_DENSE_GATE],
-                                   &l->role[HCSMOE_ROLE_DENSE_UP], &l->role[HCSMOE_ROLE_DENSE_DOWN], NULL, x};
+        const hcsmoe_mlp_args a = {sizeof a,
+                                   0,
+                                   n,
+                                   width,
+                                   s->desc.ffn,
+                                   w->norm,
+                                   &l->role[HCSMOE_ROLE_DENSE_GATE],
+                                   &l->role[HCSMOE_ROLE_DENSE_UP],
+                                   &l->role[HCSMOE_ROLE_DENSE_DOWN],
+                                   NULL,
+                                   x};
         return k->mlp(k, &a);
     }
     float *probabilities = observer && observer->probabilities ? w->probabilities : NULL;
-    struct tap tap = {.layer = l->index, .begin = c->begin, .n_tokens = n, .x = w->norm, .logits = w->logits,
-                      .probabilities = probabilities, .ids = w->ids, .weights = w->weights};
+    struct tap tap = {.layer = l->index,
+                      .begin = c->begin,
+                      .n_tokens = n,
+                      .x = w->norm,
+                      .logits = w->logits,
+                      .probabilities = probabilities,
+                      .ids = w->ids,
+                      .weights = w->weights};
     status = route_run(m, l, w, n, w->norm, probabilities);
     if (!status && observer)
         status = observer->see(observer->arg, l, &tap);
-    return status ? status : experts_run(m, l, w, n, w->norm, s->map, s->desc.ffn, tap.hidden_sum, x);
+    return status ? status
+                  : experts_run(m, l, w, n, w->norm, s->map, s->desc.ffn, tap.hidden_sum, x);
 }
 
-int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n, const float *x, const int64_t *map,
-                int64_t ffn, float *out)
+int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
+                const float *x, const int64_t *map, int64_t ffn, float *out)
 {
     int status = m->k->clear(m->k, out, (size_t)(n * m->desc.width) * sizeof *out);
     if (!status)
         status = route_run(m, l, w, n, x, NULL);
-    return status ? status : experts_run(m, l, w, n, x, map ? map : m->layers[l->index].map, ffn, NULL, out);
+    return status ? status
+                  : experts_run(m, l, w, n, x, map ? map : m->layers[l->index].map, ffn, NULL, out);
 }
 
 double decoder_flops(const struct model *m, int layer, double context)
@@ -286,10 +330,12 @@ double decoder_flops(const struct model *m, int layer, double context)
     const hcsmoe_model_desc *d = &m->desc;
     const hcsmoe_layer_desc *s = &m->layers[layer].desc;
     const double width = (double)d->width;
-    double flops = 2 * width * (double)(d->n_heads * (d->head_dim + d->v_head_dim) +
-                                        d->n_kv_heads * (d->head_dim + d->v_head_dim)) +
+    double flops = 2 * width *
+                       (double)(d->n_heads * (d->head_dim + d->v_head_dim) +
+                                d->n_kv_heads * (d->head_dim + d->v_head_dim)) +
                    2 * context * (double)(d->n_heads * (d->head_dim + d->v_head_dim));
-    flops += s->is_moe ? 6 * width * (double)(s->top_k * s->ffn + s->shared_ffn) + 2 * width * (double)s->n_experts
+    flops += s->is_moe ? 6 * width * (double)(s->top_k * s->ffn + s->shared_ffn) +
+                             2 * width * (double)s->n_experts
                        : 6 * width * (double)s->ffn;
     return flops;
 }

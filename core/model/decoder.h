@@ -1,5 +1,6 @@
 /*
  * decoder.h - one decoder layer on one chunk of tokens, with taps for whoever observes.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_MODEL_DECODER_H
 #define CORE_MODEL_DECODER_H
@@ -13,13 +14,13 @@
 /* What an observer sees of a MoE layer on one chunk, before the experts run. Valid for the call. */
 struct tap {
     int layer;
-    int64_t begin, n_tokens;   /* rows of the batch */
-    const float *x;            /* [n, D] MoE inputs */
-    const float *logits;       /* [n, E] */
+    int64_t begin, n_tokens;    /* rows of the batch */
+    const float *x;             /* [n, D] MoE inputs */
+    const float *logits;        /* [n, E] */
     const float *probabilities; /* [n, E]; NULL unless asked for */
-    const int32_t *ids;        /* [n, K], before any expert map */
-    const float *weights;      /* [n, K] */
-    double *hidden_sum;        /* out: where the experts add their sums [n_stored, F]; NULL */
+    const int32_t *ids;         /* [n, K], before any expert map */
+    const float *weights;       /* [n, K] */
+    double *hidden_sum;         /* out: where the experts add their sums [n_stored, F]; NULL */
 };
 
 struct observer {
@@ -34,21 +35,25 @@ struct workspace {
     int32_t *ids;
     int64_t rows; /* capacity */
 };
-int workspace_open(struct workspace *w, const struct model *m, int64_t rows, bool probabilities) MUST_CHECK;
+int workspace_open(struct workspace *w, const struct model *m, int64_t rows,
+                   bool probabilities) MUST_CHECK;
 void workspace_release(struct workspace *w, const struct model *m);
 int64_t workspace_bytes(const struct model *m, int64_t rows, bool probabilities);
 
 /* x[n, D] of one chunk -> x after the layer, in place. observer may be NULL.
  */
-int decoder_layer(const struct model *m, const struct layer *l, const struct batch *b, const struct chunk *c,
-                  struct workspace *w, float *x, const struct observer *observer) MUST_CHECK;
+int decoder_layer(const struct model *m, const struct layer *l, const struct batch *b,
+                  const struct chunk *c, struct workspace *w, float *x,
+                  const struct observer *observer) MUST_CHECK;
 
-/* The MoE block alone: out[n, D] = MoE(x) with the layer's experts, routed by the layer's own router over `map` (expert -> matrix,
- * NULL: identity or the model's own map). Shared expert included. */
-int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n, const float *x, const int64_t *map,
-                int64_t ffn, float *out) MUST_CHECK;
+/* The MoE block alone: out[n, D] = MoE(x) with the layer's experts, routed by the layer's own
+ * router over `map` (expert -> matrix, NULL: identity or the model's own map). Shared expert
+ * included. */
+int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
+                const float *x, const int64_t *map, int64_t ffn, float *out) MUST_CHECK;
 
-/* Multiply-adds times two that one token costs in a layer, attention over `context` keys included. */
+/* Multiply-adds times two that one token costs in a layer, attention over `context` keys included.
+ */
 double decoder_flops(const struct model *m, int layer, double context);
 
 #endif

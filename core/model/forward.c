@@ -7,18 +7,21 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-enum { HEAD_ROWS = 1024 }; /* rows that the language-model head takes at once: 16 MB at width 4096 */
+enum {
+    HEAD_ROWS = 1024
+}; /* rows that the language-model head takes at once: 16 MB at width 4096 */
 
 static int tokens_check(const struct model *m, const struct batch *b)
 {
     for (int64_t i = 0; i < b->n_tokens; i++)
         if (b->tokens[i] < 0 || b->tokens[i] >= m->desc.vocabulary)
-            return fail(HCSMOE_EINVAL, "token id %d is not in the model's vocabulary of %lld", b->tokens[i],
-                        (long long)m->desc.vocabulary);
+            return fail(HCSMOE_EINVAL, "token id %d is not in the model's vocabulary of %lld",
+                        b->tokens[i], (long long)m->desc.vocabulary);
     return 0;
 }
 
-int forward_open(struct forward *f, const struct model *m, const struct batch *b, bool probabilities)
+int forward_open(struct forward *f, const struct model *m, const struct batch *b,
+                 bool probabilities)
 {
     const hcsmoe_kernels *k = m->k;
     hcsmoe_tensor table;
@@ -31,8 +34,9 @@ int forward_open(struct forward *f, const struct model *m, const struct batch *b
     if (!status)
         status = k->alloc(k, (size_t)(b->n_tokens * m->desc.width) * sizeof(float), (void **)&f->x);
     for (size_t c = 0; !status && c < b->n_chunks; c++)
-        status = k->embed(k, b->chunks[c].n_tokens, m->desc.width, &table, b->tokens + b->chunks[c].begin,
-                          f->x + b->chunks[c].begin * m->desc.width);
+        status =
+            k->embed(k, b->chunks[c].n_tokens, m->desc.width, &table,
+                     b->tokens + b->chunks[c].begin, f->x + b->chunks[c].begin * m->desc.width);
     mem_free(bytes);
     if (!status)
         status = workspace_open(&f->workspace, m, b->chunk_largest, probabilities);
@@ -51,7 +55,8 @@ void forward_release(struct forward *f)
     *f = (struct forward){0};
 }
 
-static double chunk_flops(const struct model *m, const struct batch *b, const struct chunk *c, int layer)
+static double chunk_flops(const struct model *m, const struct batch *b, const struct chunk *c,
+                          int layer)
 {
     double context = 0;
     for (size_t i = 0; i < c->n_sequences; i++) {
@@ -84,7 +89,8 @@ int forward_layer(struct forward *f, const struct layer *l, const struct observe
     return status;
 }
 
-int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int32_t *target, float *logprob, uint8_t *greedy)
+int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int32_t *target,
+                     float *logprob, uint8_t *greedy)
 {
     const struct model *m = f->m;
     const hcsmoe_kernels *k = m->k;
@@ -96,8 +102,8 @@ int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int
 
     for (int64_t i = 0; i < n; i++)
         if (target[i] < 0 || target[i] >= m->desc.vocabulary)
-            return fail(HCSMOE_EINVAL, "token id %d is not in the model's vocabulary of %lld", target[i],
-                        (long long)m->desc.vocabulary);
+            return fail(HCSMOE_EINVAL, "token id %d is not in the model's vocabulary of %lld",
+                        target[i], (long long)m->desc.vocabulary);
     status = model_tensor_read(m, m->final_norm, &norm, &norm_bytes);
     if (!status)
         status = model_tensor_read(m, m->head, &head, &head_bytes);
@@ -112,7 +118,8 @@ int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int
         if (!status)
             status = k->rmsnorm(k, rows, width, x, &norm, m->desc.norm_eps, x);
         if (!status)
-            status = k->token_logprobs(k, rows, width, x, &head, target + i, logprob + i, greedy + i);
+            status =
+                k->token_logprobs(k, rows, width, x, &head, target + i, logprob + i, greedy + i);
     }
     if (x)
         k->free(k, x);
@@ -121,7 +128,8 @@ int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int
     return status;
 }
 
-int64_t forward_bytes(const struct model *m, int64_t n_tokens, int64_t chunk_largest, bool probabilities, bool hidden_sum)
+int64_t forward_bytes(const struct model *m, int64_t n_tokens, int64_t chunk_largest,
+                      bool probabilities, bool hidden_sum)
 {
     int64_t bytes = n_tokens * m->desc.width * (int64_t)sizeof(float) + n_tokens * 12 +
                     workspace_bytes(m, chunk_largest, probabilities);

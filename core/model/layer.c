@@ -1,5 +1,6 @@
 /*
- * layer.c - one layer's tensors into memory, and a thread that reads the next one while this one computes.
+ * layer.c - one layer's tensors into memory, and a thread that reads the next one while this one
+ * computes.
  * SPDX-License-Identifier: MIT
  */
 #include <pthread.h>
@@ -12,7 +13,8 @@
 
 static hcsmoe_tensor entry_view(const struct st_entry *e, void *bytes)
 {
-    hcsmoe_tensor t = hcsmoe_matrix(bytes, e->dtype, e->ndim > 0 ? e->shape[0] : 1, e->ndim > 1 ? e->shape[1] : 1);
+    hcsmoe_tensor t = hcsmoe_matrix(bytes, e->dtype, e->ndim > 0 ? e->shape[0] : 1,
+                                    e->ndim > 1 ? e->shape[1] : 1);
     if (e->ndim < 2) {
         t.ndim = 1;
         t.stride[0] = 1;
@@ -29,10 +31,13 @@ static int tensor_check(const struct model *m, const struct st_entry *e, const h
     int status = m->k->has_nonfinite(m->k, t, &found);
     if (status)
         return status;
-    return found ? fail(HCSMOE_EINVAL, "%s: tensor '%s' holds NaN or infinity", shards_file(&m->shards, e)->path, e->name) : 0;
+    return found ? fail(HCSMOE_EINVAL, "%s: tensor '%s' holds NaN or infinity",
+                        shards_file(&m->shards, e)->path, e->name)
+                 : 0;
 }
 
-static int entry_load(const struct model *m, const struct st_entry *e, unsigned char **at, hcsmoe_tensor *t)
+static int entry_load(const struct model *m, const struct st_entry *e, unsigned char **at,
+                      hcsmoe_tensor *t)
 {
     int status = shards_read(&m->shards, e, *at);
     if (status)
@@ -41,7 +46,8 @@ static int entry_load(const struct model *m, const struct st_entry *e, unsigned 
     *t = entry_view(e, *at);
     *at += (e->size + 63) & ~(uint64_t)63;
     if (e->ndim == 3) { /* checked as one flat matrix */
-        hcsmoe_tensor flat = hcsmoe_matrix(t->data, e->dtype, e->shape[0] * e->shape[1], e->shape[2]);
+        hcsmoe_tensor flat =
+            hcsmoe_matrix(t->data, e->dtype, e->shape[0] * e->shape[1], e->shape[2]);
         return tensor_check(m, e, &flat);
     }
     return tensor_check(m, e, t);
@@ -61,7 +67,8 @@ static int experts_allocate(struct layer *l, int64_t n)
     return l->n_allocated ? 0 : HCSMOE_ENOMEM;
 }
 
-static int experts_load(const struct model *m, const struct layer_source *s, struct layer *l, unsigned char **at)
+static int experts_load(const struct model *m, const struct layer_source *s, struct layer *l,
+                        unsigned char **at)
 {
     const int64_t f = s->desc.ffn, d = m->desc.width;
     hcsmoe_tensor t;
@@ -128,7 +135,8 @@ void layer_release(struct layer *l)
     *l = (struct layer){0};
 }
 
-int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t, void **bytes)
+int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t,
+                      void **bytes)
 {
     unsigned char *at = *bytes = mem_new_raw(1, e->size + 64);
     if (!at)
@@ -149,7 +157,8 @@ struct layer_reader {
     double seconds;
 };
 
-/* At most one layer ahead of the one in use: slot i % 2 is free again once layer i + 1 has been asked for. */
+/* At most one layer ahead of the one in use: slot i % 2 is free again once layer i + 1 has been
+ * asked for. */
 static void *reader_main(void *arg)
 {
     struct layer_reader *r = arg;

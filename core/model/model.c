@@ -1,5 +1,6 @@
 /*
- * model.c - opens a checkpoint: config.json, family, every tensor found and checked before a byte of it is read.
+ * model.c - opens a checkpoint: config.json, family, every tensor found and checked before a byte
+ * of it is read.
  * SPDX-License-Identifier: MIT
  */
 #include "model/model.h"
@@ -101,8 +102,10 @@ static int describe(struct model *m)
     if (d->n_layers < 1 || d->n_layers > LAYERS_MAX || d->width < 1 || d->vocabulary < 1 ||
         d->n_heads < 1 || d->n_kv_heads < 1 || d->head_dim < 1 || d->width > INT32_MAX ||
         d->vocabulary > INT32_MAX || d->n_heads > INT32_MAX / d->head_dim)
-        return fail(HCSMOE_EINVAL, "%s/config.json: %d layers of width %lld, vocabulary %lld, %lld heads of %lld: "
-                    "out of range", m->folder, d->n_layers, (long long)d->width, (long long)d->vocabulary,
+        return fail(HCSMOE_EINVAL,
+                    "%s/config.json: %d layers of width %lld, vocabulary %lld, %lld heads of %lld: "
+                    "out of range",
+                    m->folder, d->n_layers, (long long)d->width, (long long)d->vocabulary,
                     (long long)d->n_heads, (long long)d->head_dim);
     if (!d->v_head_dim)
         d->v_head_dim = d->head_dim;
@@ -125,11 +128,14 @@ static int describe(struct model *m)
         status = host_leave(m->host, m->ops->describe_layer(m->family.self, &m->host->abi, &a, ld));
         if (status)
             return fail_in(status, "%s/config.json", m->folder);
-        if (ld->ffn < 1 || ld->ffn > INT32_MAX || ld->shared_ffn < 0 || ld->shared_ffn > INT32_MAX ||
+        if (ld->ffn < 1 || ld->ffn > INT32_MAX || ld->shared_ffn < 0 ||
+            ld->shared_ffn > INT32_MAX ||
             (ld->is_moe && (ld->n_experts < 1 || ld->n_experts > EXPERTS_MAX || ld->top_k < 1 ||
                             ld->top_k > ld->n_experts)))
-            return fail(HCSMOE_EINVAL, "%s/config.json: layer %d: %lld of %lld experts of width %lld: out of range",
-                        m->folder, l, (long long)ld->top_k, (long long)ld->n_experts, (long long)ld->ffn);
+            return fail(
+                HCSMOE_EINVAL,
+                "%s/config.json: layer %d: %lld of %lld experts of width %lld: out of range",
+                m->folder, l, (long long)ld->top_k, (long long)ld->n_experts, (long long)ld->ffn);
         if (ld->weight_scale == 0)
             ld->weight_scale = 1;
         m->n_moe_layers += ld->is_moe;
@@ -137,26 +143,32 @@ static int describe(struct model *m)
     return 0;
 }
 
-static int name_variant(const struct model *m, int role, int layer, int expert, int variant, char *name)
+static int name_variant(const struct model *m, int role, int layer, int expert, int variant,
+                        char *name)
 {
     host_enter(m->host, m->family.component->c.name, layer);
-    int32_t got = m->ops->tensor_name(m->family.self, &m->host->abi, role, layer, expert, variant, name, NAME_BYTES);
+    int32_t got = m->ops->tensor_name(m->family.self, &m->host->abi, role, layer, expert, variant,
+                                      name, NAME_BYTES);
     int status = host_leave(m->host, 0);
     return status ? status : got;
 }
 
-int model_tensor_name(const struct model *m, int role, int layer, int expert, char *name, size_t size)
+int model_tensor_name(const struct model *m, int role, int layer, int expert, char *name,
+                      size_t size)
 {
     char text[NAME_BYTES];
     if (name_variant(m, role, layer, expert, 0, text) != 1)
-        return fail(HCSMOE_EPLUGIN, "family %s gives no name for role %d", m->family.component->c.name, role);
+        return fail(HCSMOE_EPLUGIN, "family %s gives no name for role %d",
+                    m->family.component->c.name, role);
     if ((size_t)snprintf(name, size, "%s", text) >= size)
-        return fail(HCSMOE_EPLUGIN, "family %s gives a name longer than %zu bytes", m->family.component->c.name, size);
+        return fail(HCSMOE_EPLUGIN, "family %s gives a name longer than %zu bytes",
+                    m->family.component->c.name, size);
     return 0;
 }
 
 /* The entry of a role under any of its names; *e NULL when the checkpoint has none. */
-static int entry_find(const struct model *m, int role, int layer, int expert, const struct st_entry **e)
+static int entry_find(const struct model *m, int role, int layer, int expert,
+                      const struct st_entry **e)
 {
     char name[NAME_BYTES];
     *e = NULL;
@@ -175,17 +187,20 @@ static int entry_missing(const struct model *m, int role, int layer, int expert)
 {
     char name[NAME_BYTES];
     if (name_variant(m, role, layer, expert, 0, name) != 1)
-        return fail(HCSMOE_EPLUGIN, "family %s gives no name for role %d", m->family.component->c.name, role);
+        return fail(HCSMOE_EPLUGIN, "family %s gives no name for role %d",
+                    m->family.component->c.name, role);
     return fail(HCSMOE_EINVAL, "%s: no tensor '%s' in the checkpoint", m->shards.folder, name);
 }
 
-static int entry_check(const struct model *m, const struct st_entry *e, uint32_t ndim, const int64_t *shape)
+static int entry_check(const struct model *m, const struct st_entry *e, uint32_t ndim,
+                       const int64_t *shape)
 {
     const char *file = path_base(shards_file(&m->shards, e)->path);
     bool equal = e->ndim == ndim;
-    if (e->dtype != HCSMOE_DTYPE_F32 && e->dtype != HCSMOE_DTYPE_F16 && e->dtype != HCSMOE_DTYPE_BF16)
-        return fail(HCSMOE_EUNSUPPORTED, "%s: tensor '%s' is %s: weights must be F32, F16 or BF16", file, e->name,
-                    st_dtype_name(e->dtype));
+    if (e->dtype != HCSMOE_DTYPE_F32 && e->dtype != HCSMOE_DTYPE_F16 &&
+        e->dtype != HCSMOE_DTYPE_BF16)
+        return fail(HCSMOE_EUNSUPPORTED, "%s: tensor '%s' is %s: weights must be F32, F16 or BF16",
+                    file, e->name, st_dtype_name(e->dtype));
     for (uint32_t i = 0; equal && i < ndim; i++)
         equal = e->shape[i] == shape[i];
     if (equal)
@@ -195,14 +210,15 @@ static int entry_check(const struct model *m, const struct st_entry *e, uint32_t
         str_addf(&is, "%s%lld", i ? ", " : "", (long long)e->shape[i]);
     for (uint32_t i = 0; i < ndim; i++)
         str_addf(&want, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    int status = fail(HCSMOE_EINVAL, "%s: tensor '%s' has shape [%s], config.json says [%s]", file, e->name,
-                      str_text(&is), str_text(&want));
+    int status = fail(HCSMOE_EINVAL, "%s: tensor '%s' has shape [%s], config.json says [%s]", file,
+                      e->name, str_text(&is), str_text(&want));
     str_release(&is);
     str_release(&want);
     return status;
 }
 
-static int role_resolve(const struct model *m, int layer, const struct role_shape *rs, const struct st_entry **e)
+static int role_resolve(const struct model *m, int layer, const struct role_shape *rs,
+                        const struct st_entry **e)
 {
     int status = entry_find(m, rs->role, layer, -1, e);
     if (status)
@@ -240,7 +256,9 @@ static int experts_resolve(struct model *m, int l)
         int role;
         const struct st_entry **to;
         const int64_t *shape;
-    } part[3] = {{HCSMOE_ROLE_GATE, s->gate, up + 1}, {HCSMOE_ROLE_UP, s->up, up + 1}, {HCSMOE_ROLE_DOWN, s->down, down + 1}};
+    } part[3] = {{HCSMOE_ROLE_GATE, s->gate, up + 1},
+                 {HCSMOE_ROLE_UP, s->up, up + 1},
+                 {HCSMOE_ROLE_DOWN, s->down, down + 1}};
     const int64_t gate_shape[2] = {f, d};
     for (int64_t e = 0; e < n; e++)
         for (int p = 0; p < 3; p++) {
@@ -266,8 +284,9 @@ static int map_resolve(struct model *m, int l)
     if (status || !e)
         return status;
     if (e->dtype != HCSMOE_DTYPE_I64 || e->ndim != 1 || e->shape[0] != s->desc.n_experts)
-        return fail(HCSMOE_EINVAL, "%s: tensor '%s' must be I64 [%lld]", path_base(shards_file(&m->shards, e)->path),
-                    e->name, (long long)s->desc.n_experts);
+        return fail(HCSMOE_EINVAL, "%s: tensor '%s' must be I64 [%lld]",
+                    path_base(shards_file(&m->shards, e)->path), e->name,
+                    (long long)s->desc.n_experts);
     s->map = mem_new((size_t)s->desc.n_experts, sizeof *s->map);
     if (!s->map)
         return HCSMOE_ENOMEM;
@@ -275,8 +294,9 @@ static int map_resolve(struct model *m, int l)
     s->n_stored = 0;
     for (int64_t i = 0; !status && i < s->desc.n_experts; i++) {
         if (s->map[i] < -1 || s->map[i] >= s->desc.n_experts)
-            return fail(HCSMOE_EINVAL, "%s: tensor '%s': expert %lld maps to %lld", path_base(shards_file(&m->shards, e)->path),
-                        e->name, (long long)i, (long long)s->map[i]);
+            return fail(HCSMOE_EINVAL, "%s: tensor '%s': expert %lld maps to %lld",
+                        path_base(shards_file(&m->shards, e)->path), e->name, (long long)i,
+                        (long long)s->map[i]);
         if (s->map[i] >= s->n_stored)
             s->n_stored = s->map[i] + 1;
     }
@@ -297,9 +317,12 @@ static int layer_resolve(struct model *m, int l)
     const hcsmoe_model_desc *d = &m->desc;
     const bool own_attention = m->ops->attention != NULL;
     const int64_t qk_q = d->qk_norm == HCSMOE_NORM_WHOLE ? d->n_heads * d->head_dim : d->head_dim;
-    const int64_t qk_k = d->qk_norm == HCSMOE_NORM_WHOLE ? d->n_kv_heads * d->head_dim : d->head_dim;
-    const int64_t q = d->n_heads * d->head_dim, kv = d->n_kv_heads * d->head_dim, v = d->n_kv_heads * d->v_head_dim;
-    const bool plain = !own_attention, bias = plain && d->attention_bias, norm = plain && d->qk_norm;
+    const int64_t qk_k =
+        d->qk_norm == HCSMOE_NORM_WHOLE ? d->n_kv_heads * d->head_dim : d->head_dim;
+    const int64_t q = d->n_heads * d->head_dim, kv = d->n_kv_heads * d->head_dim,
+                  v = d->n_kv_heads * d->v_head_dim;
+    const bool plain = !own_attention, bias = plain && d->attention_bias,
+               norm = plain && d->qk_norm;
     const bool dense = !s->desc.is_moe, shared = s->desc.is_moe && s->desc.shared_ffn;
     const struct role_shape roles[] = {
         {HCSMOE_ROLE_ATTN_NORM, true, d->width, 0},
@@ -358,7 +381,8 @@ static int tensors_resolve(struct model *m)
     const hcsmoe_model_desc *d = &m->desc;
     const struct role_shape embed = {HCSMOE_ROLE_EMBED, true, d->vocabulary, d->width};
     const struct role_shape norm = {HCSMOE_ROLE_FINAL_NORM, true, d->width, 0};
-    const struct role_shape head = {HCSMOE_ROLE_LM_HEAD, !d->tied_embeddings, d->vocabulary, d->width};
+    const struct role_shape head = {HCSMOE_ROLE_LM_HEAD, !d->tied_embeddings, d->vocabulary,
+                                    d->width};
     int status = role_resolve(m, -1, &embed, &m->embed);
 
     if (!status)
@@ -383,8 +407,21 @@ static int tensors_resolve(struct model *m)
     return status;
 }
 
-int model_open(struct model **out, const char *folder, const char *weights, const char *family, const struct ini *ini,
-               struct registry *r, struct host *h)
+int checkpoint_missing(const char *name)
+{
+    const char *slash = strchr(name, '/');
+    const bool hub = slash && name[0] != '/' && name[0] != '.' && !strchr(slash + 1, '/');
+
+    if (!hub)
+        return fail(HCSMOE_EINVAL, "%s: no such folder", name);
+    return fail(HCSMOE_EINVAL,
+                "%s: no such folder; if this is a hub name, fetch it first: "
+                "huggingface-cli download %s --local-dir FOLDER",
+                name, name);
+}
+
+int model_open(struct model **out, const char *folder, const char *weights, const char *family,
+               const struct ini *ini, struct registry *r, struct host *h)
 {
     struct model *m = mem_new(1, sizeof *m);
     const struct component *c = NULL;
@@ -400,16 +437,16 @@ int model_open(struct model **out, const char *folder, const char *weights, cons
         status = HCSMOE_ENOMEM;
     else if (!path_is_folder(folder))
         status = path_exists(folder)
-                     ? fail(HCSMOE_EINVAL, "%s: not a folder; a checkpoint is the folder that holds config.json", folder)
-                     : fail(HCSMOE_EINVAL, "%s: no such folder%s%s%s", folder,
-                            folder[0] != '/' && folder[0] != '.' && strchr(folder, '/') && strchr(folder, '/') == strrchr(folder, '/')
-                                ? "; if this is a hub name, fetch it first: huggingface-cli download " : "",
-                            folder[0] != '/' && folder[0] != '.' && strchr(folder, '/') && strchr(folder, '/') == strrchr(folder, '/') ? folder : "",
-                            folder[0] != '/' && folder[0] != '.' && strchr(folder, '/') && strchr(folder, '/') == strrchr(folder, '/') ? " --local-dir FOLDER" : "");
+                     ? fail(HCSMOE_EINVAL,
+                            "%s: not a folder; a checkpoint is the folder that holds config.json",
+                            folder)
+                     : checkpoint_missing(folder);
     else
         status = config_read(m);
     if (!status)
-        status = !family || !strcmp(family, "auto") ? family_probe(m, r, &c) : registry_find(r, HCSMOE_KIND_MODEL, family, &c);
+        status = !family || !strcmp(family, "auto")
+                     ? family_probe(m, r, &c)
+                     : registry_find(r, HCSMOE_KIND_MODEL, family, &c);
     const struct ini none = {0};
     if (!status)
         status = instance_init(&m->family, c, ini ? ini : &none, "model", h);

@@ -1,7 +1,9 @@
 /*
- * model.h - an opened checkpoint: its family's description, where every tensor lies, one layer at a time in memory.
+ * model.h - an opened checkpoint: its family's description, where every tensor lies, one layer at a
+ * time in memory.
  *
  * Speaks roles; names come from the family's plugin.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_MODEL_MODEL_H
 #define CORE_MODEL_MODEL_H
@@ -23,12 +25,12 @@ enum { MODEL_ROLES = 64 };
 /* Where one layer's tensors are in the files, and where they go in a layer buffer. */
 struct layer_source {
     hcsmoe_layer_desc desc;
-    const struct st_entry *role[MODEL_ROLES]; /* per layer; NULL: absent */
+    const struct st_entry *role[MODEL_ROLES];   /* per layer; NULL: absent */
     const struct st_entry **gate, **up, **down; /* [n_stored]; NULL when fused */
     const struct st_entry *fused_gate_up, *fused_down;
-    int64_t n_stored;  /* expert matrices on disk: E, or groups of a mapped checkpoint */
-    int64_t *map;      /* [E] expert -> stored, of a mapped checkpoint; NULL: the identity */
-    uint64_t bytes;    /* of the layer buffer */
+    int64_t n_stored; /* expert matrices on disk: E, or groups of a mapped checkpoint */
+    int64_t *map;     /* [E] expert -> stored, of a mapped checkpoint; NULL: the identity */
+    uint64_t bytes;   /* of the layer buffer */
 };
 
 /* One layer in memory. */
@@ -43,11 +45,11 @@ struct layer {
 
 struct model {
     char *folder;
-    json_t *config;          /* config.json */
+    json_t *config; /* config.json */
     struct instance family;
     const hcsmoe_model_ops *ops;
     hcsmoe_model_desc desc;
-    struct layer_source *layers; /* [desc.n_layers] */
+    struct layer_source *layers;                      /* [desc.n_layers] */
     const struct st_entry *embed, *final_norm, *head; /* head: embed when tied */
     struct shards shards;
     struct host *host;
@@ -56,30 +58,38 @@ struct model {
     uint64_t layer_bytes_max;
     int64_t n_moe_layers;
     int64_t parameters;
-    int64_t context;         /* positions in config.json; 0: not said */
+    int64_t context; /* positions in config.json; 0: not said */
 };
 
-/* folder: config.json and shards. weights: folder of the shards in its place; NULL. family: "auto", or a plugin's name.
- * ini: for the family's own options; NULL. The device's kernels are already chosen. Everything is checked here: names,
- * shapes, dtypes. */
-int model_open(struct model **m, const char *folder, const char *weights, const char *family, const struct ini *ini,
-               struct registry *r, struct host *h) MUST_CHECK;
+/* folder: config.json and shards. weights: folder of the shards in its place; NULL. family: "auto",
+ * or a plugin's name. ini: for the family's own options; NULL. The device's kernels are already
+ * chosen. Everything is checked here: names, shapes, dtypes. */
+int model_open(struct model **m, const char *folder, const char *weights, const char *family,
+               const struct ini *ini, struct registry *r, struct host *h) MUST_CHECK;
 void model_close(struct model *m);
 
-/* Name of a role's tensor as the family publishes it. */
-int model_tensor_name(const struct model *m, int role, int layer, int expert, char *name, size_t size) MUST_CHECK;
+/* The error for a checkpoint folder that is not there; one that looks like a hub name gets the
+ * command that fetches it. */
+int checkpoint_missing(const char *name);
 
-/* Reads layer i; the buffer is reused and grows. Refuses NaN and infinity. any thread, one per struct layer */
+/* Name of a role's tensor as the family publishes it. */
+int model_tensor_name(const struct model *m, int role, int layer, int expert, char *name,
+                      size_t size) MUST_CHECK;
+
+/* Reads layer i; the buffer is reused and grows. Refuses NaN and infinity. any thread, one per
+ * struct layer */
 int layer_read(const struct model *m, int i, struct layer *l) MUST_CHECK;
 void layer_release(struct layer *l);
 
 /* Reads one whole tensor (embedding, norm, head) into new memory. */
-int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t, void **bytes) MUST_CHECK;
+int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t,
+                      void **bytes) MUST_CHECK;
 
 /* Reads layers ahead on a thread of its own: layers_next gives 0, 1, 2 … in order. */
 struct layer_reader;
 int layers_start(struct layer_reader **r, const struct model *m) MUST_CHECK;
-int layers_next(struct layer_reader *r, struct layer **l) MUST_CHECK; /* valid until the next call */
+int layers_next(struct layer_reader *r,
+                struct layer **l) MUST_CHECK;       /* valid until the next call */
 double layers_wait_s(const struct layer_reader *r); /* time spent reading, on the reader's thread */
 void layers_stop(struct layer_reader *r);
 

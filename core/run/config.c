@@ -2,7 +2,7 @@
  * config.c - the INI's core keys, the choice of components, and the same run printed back.
  * SPDX-License-Identifier: MIT
  */
-#include "run/config.h"
+#include "run/config_keys.h"
 
 #include <hcsmoe/similarity.h>
 
@@ -12,58 +12,11 @@
 
 #include "base/log.h"
 #include "base/path.h"
-
-/* The core's own keys, in the order of `hcsmoe config`. A component's options follow those of its section. */
-struct core_key {
-    const char *section, *key, *fallback; /* NULL: no default, the key may be unset */
-    bool path;
-};
-static const struct core_key core_keys[] = {
-    {"model", "model_name", NULL, true},
-    {"model", "family", "auto", false},
-    {"model", "model_path", NULL, true},
-    {"calibration", "data", NULL, true},
-    {"calibration", "n_sentences", "32", false},
-    {"calibration", "block_size", "2048", false},
-    {"calibration", "seed", "42", false},
-    {"calibration", "train_batch_size", "2", false},
-    {"calibration", "usage_top_k", NULL, false},
-    {"group", "num_average_groups", NULL, false},
-    {"group", "dominant", "no", false},
-    {"group", "similarity_base", "expert-output", false},
-    {"group", "cluster", "hierarchical", false},
-    {"group", "start_layer", "0", false},
-    {"merge", "merge", "freq", false},
-    {"output", "output_path", NULL, true},
-    {"output", "result_path", NULL, true},
-    {"output", "layout", "mapped", false},
-    {"output", "overwrite", "no", false},
-    {"eval", "task", NULL, false},
-    {"eval", "data", NULL, true},
-    {"eval", "num_fewshot", "0", false},
-    {"eval", "eval_batch_size", "16", false},
-    {"eval", "before", "no", false},
-    {"eval", "limit", NULL, false},
-    {"eval", "samples", NULL, true},
-    {"eval", "text", NULL, true},
-    {"eval", "text_tokens", "0", false},
-    {"eval", "max_length", NULL, false},
-    {"eval", "add_bos", "auto", false},
-    {"run", "device", "auto", false},
-    {"run", "threads", "0", false},
-    {"run", "dtype", "f32", false},
-    {"run", "memory_limit", "0", false},
-    {"run", "quality_tokens", "2048", false},
-    {"run", "seed", "0", false},
-    {"plugins", "path", NULL, false},
-    {"plugins", "load", NULL, false},
-};
-static const char *const sections[] = {"model", "calibration", "group", "merge", "output", "eval", "run", "plugins"};
-enum { N_CORE_KEYS = sizeof core_keys / sizeof *core_keys, N_SECTIONS = sizeof sections / sizeof *sections };
+#include "model/model.h"
 
 static const char *fallback_of(const char *section, const char *key)
 {
-    for (int i = 0; i < N_CORE_KEYS; i++)
+    for (size_t i = 0; i < n_core_keys; i++)
         if (!strcmp(core_keys[i].section, section) && !strcmp(core_keys[i].key, key))
             return core_keys[i].fallback;
     return NULL;
@@ -77,8 +30,10 @@ static bool section_has(const struct config *c, const char *section)
     return false;
 }
 
-/* The value of a core key, or NULL when it is neither set nor has a default. An empty value counts as unset. */
-static struct ini_value *value(struct config *c, const char *section, const char *key, struct ini_value *standin)
+/* The value of a core key, or NULL when it is neither set nor has a default. An empty value counts
+ * as unset. */
+struct ini_value *config_value(struct config *c, const char *section, const char *key,
+                               struct ini_value *standin)
 {
     struct ini_value *v = ini_find(&c->ini, section, key);
     if (v)
@@ -88,20 +43,27 @@ static struct ini_value *value(struct config *c, const char *section, const char
     const char *fallback = fallback_of(section, key);
     if (!fallback)
         return NULL;
-    *standin = (struct ini_value){(char *)(uintptr_t)section, (char *)(uintptr_t)key, (char *)(uintptr_t)fallback, 0, false, true};
+    *standin = (struct ini_value){(char *)(uintptr_t)section,
+                                  (char *)(uintptr_t)key,
+                                  (char *)(uintptr_t)fallback,
+                                  0,
+                                  false,
+                                  true};
     return standin;
 }
 
 static int required(const struct config *c, const char *section, const char *key, const char *why)
 {
-    return fail(HCSMOE_EINVAL, "%s: [%s] %s is not set: %s", c->ini.path ? c->ini.path : "(no INI)", section, key, why);
+    return fail(HCSMOE_EINVAL, "%s: [%s] %s is not set: %s", c->ini.path ? c->ini.path : "(no INI)",
+                section, key, why);
 }
 
-/* Relative paths start at the INI's folder, those of -s at the current one; the result is absolute. */
-static int path_value(struct config *c, const char *section, const char *key, const char **out)
+/* Relative paths start at the INI's folder, those of -s at the current one; the result is absolute.
+ */
+int config_path(struct config *c, const char *section, const char *key, const char **out)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, section, key, &s);
+    const struct ini_value *v = config_value(c, section, key, &s);
     char *absolute = NULL, *here = NULL;
     int status = 0;
 
@@ -113,7 +75,7 @@ static int path_value(struct config *c, const char *section, const char *key, co
     if (joined && joined[0] != '/') {
         here = getcwd(NULL, 0);
         absolute = here ? path_join(here, joined) : NULL;
-        free(here);
+        free(here); /* from getcwd */
     }
     const char *result = absolute ? absolute : joined;
     *out = result ? arena_strdup(&c->arena, result) : NULL;
@@ -124,30 +86,32 @@ static int path_value(struct config *c, const char *section, const char *key, co
     return status;
 }
 
-static int int_value(struct config *c, const char *section, const char *key, int64_t lo, int64_t hi, int64_t *out)
+static int int_value(struct config *c, const char *section, const char *key, int64_t lo, int64_t hi,
+                     int64_t *out)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, section, key, &s);
+    const struct ini_value *v = config_value(c, section, key, &s);
     return v ? option_int(&c->ini, v, lo, hi, out) : 0;
 }
 
 static int bool_value(struct config *c, const char *section, const char *key, bool *out)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, section, key, &s);
+    const struct ini_value *v = config_value(c, section, key, &s);
     return v ? option_bool(&c->ini, v, out) : 0;
 }
 
-static int choice_value(struct config *c, const char *section, const char *key, const char *const *names, size_t n, int *out)
+static int choice_value(struct config *c, const char *section, const char *key,
+                        const char *const *names, size_t n, int *out)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, section, key, &s);
+    const struct ini_value *v = config_value(c, section, key, &s);
     return v ? option_choice(&c->ini, v, names, n, out) : 0;
 }
 
 /* A component by the value of the key that chooses it; messages start where that value stands. */
-static int component_choose(struct config *c, uint32_t kind, const char *section, const struct ini_value *v, const char *name,
-                            struct instance *out)
+static int component_choose(struct config *c, uint32_t kind, const char *section,
+                            const struct ini_value *v, const char *name, struct instance *out)
 {
     const struct component *found;
     int status = registry_find(c->registry, kind, name, &found);
@@ -159,11 +123,11 @@ static int component_choose(struct config *c, uint32_t kind, const char *section
 static int model_read(struct config *c, bool pipeline)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, "model", "family", &s);
-    int status = path_value(c, "model", "model_name", &c->model_name);
+    const struct ini_value *v = config_value(c, "model", "family", &s);
+    int status = config_path(c, "model", "model_name", &c->model_name);
 
     if (!status)
-        status = path_value(c, "model", "model_path", &c->model_path);
+        status = config_path(c, "model", "model_path", &c->model_path);
     if (!status && pipeline && !c->model_name)
         status = required(c, "model", "model_name", "the folder of the checkpoint");
     c->family = arena_strdup(&c->arena, v->value);
@@ -176,16 +140,12 @@ static int model_name_hub(struct config *c)
     const struct ini_value *v = ini_find(&c->ini, "model", "model_name");
     if (!v || !v->value[0] || path_exists(c->model_name))
         return 0;
-    const char *slash = strchr(v->value, '/');
-    if (v->value[0] == '/' || v->value[0] == '.' || !slash || strchr(slash + 1, '/'))
-        return fail(HCSMOE_EINVAL, "%s: no such folder: %s", ini_where(&c->ini, v), c->model_name);
-    return fail(HCSMOE_EINVAL, "%s = %s: no such folder; if this is a hub name, fetch it first: "
-                "huggingface-cli download %s --local-dir FOLDER", ini_where(&c->ini, v), v->value, v->value);
+    return fail_in(checkpoint_missing(v->value), "%s", ini_where(&c->ini, v));
 }
 
 static int calibration_read(struct config *c)
 {
-    int status = path_value(c, "calibration", "data", &c->data);
+    int status = config_path(c, "calibration", "data", &c->data);
     if (!status)
         status = int_value(c, "calibration", "n_sentences", 1, 1 << 20, &c->n_sentences);
     if (!status)
@@ -202,7 +162,7 @@ static int calibration_read(struct config *c)
 static int bases_read(struct config *c)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, "group", "similarity_base", &s);
+    const struct ini_value *v = config_value(c, "group", "similarity_base", &s);
     char *text = mem_strdup(v->value), *at = text;
     int status = text ? 0 : HCSMOE_ENOMEM;
 
@@ -211,12 +171,15 @@ static int bases_read(struct config *c)
         if (plus)
             *plus = '\0';
         if (c->n_bases == BASES_MAX)
-            status = fail(HCSMOE_EINVAL, "%s = %s: at most %d bases", ini_where(&c->ini, v), v->value, BASES_MAX);
+            status = fail(HCSMOE_EINVAL, "%s = %s: at most %d bases", ini_where(&c->ini, v),
+                          v->value, BASES_MAX);
         for (int i = 0; !status && i < c->n_bases; i++)
             if (!strcmp(c->bases[i].component->c.name, at))
-                status = fail(HCSMOE_EINVAL, "%s = %s: '%s' is given twice", ini_where(&c->ini, v), v->value, at);
+                status = fail(HCSMOE_EINVAL, "%s = %s: '%s' is given twice", ini_where(&c->ini, v),
+                              v->value, at);
         if (!status)
-            status = component_choose(c, HCSMOE_KIND_SIMILARITY, "group", v, at, &c->bases[c->n_bases]);
+            status =
+                component_choose(c, HCSMOE_KIND_SIMILARITY, "group", v, at, &c->bases[c->n_bases]);
         if (!status)
             c->n_bases++;
         at = plus ? plus + 1 : NULL;
@@ -229,8 +192,8 @@ static int bases_read(struct config *c)
 static int group_read(struct config *c)
 {
     struct ini_value s, s2;
-    const struct ini_value *dominant = value(c, "group", "dominant", &s);
-    const struct ini_value *v = value(c, "group", "cluster", &s2);
+    const struct ini_value *dominant = config_value(c, "group", "dominant", &s);
+    const struct ini_value *v = config_value(c, "group", "cluster", &s2);
     const struct ini_value *chosen = strcmp(dominant->value, "no") ? dominant : v;
     int status = int_value(c, "group", "num_average_groups", 1, 1 << 16, &c->num_average_groups);
 
@@ -241,20 +204,24 @@ static int group_read(struct config *c)
     if (!status)
         status = bases_read(c);
     if (!status)
-        status = component_choose(c, HCSMOE_KIND_CLUSTER, "group", chosen, chosen->value, &c->cluster);
+        status =
+            component_choose(c, HCSMOE_KIND_CLUSTER, "group", chosen, chosen->value, &c->cluster);
     if (status)
         return status;
     const uint64_t caps = c->cluster.component->c.caps;
     if (!(caps & HCSMOE_CAP_DOMINANT) != (chosen == v))
-        return fail(HCSMOE_EINVAL, "%s: '%s' is a value of %s", ini_where(&c->ini, chosen), chosen->value,
+        return fail(HCSMOE_EINVAL, "%s: '%s' is a value of %s", ini_where(&c->ini, chosen),
+                    chosen->value,
                     chosen == v ? "dominant, not of cluster" : "cluster, not of dominant");
     for (int i = 0; i < c->n_bases; i++) {
         const hcsmoe_similarity_ops *ops = instance_ops(&c->bases[i]);
         if ((caps & HCSMOE_CAP_DISTANCES_IN) && !ops->distances)
-            return fail(HCSMOE_EINVAL, "%s = %s needs distances, similarity_base = %s gives similarities only",
+            return fail(HCSMOE_EINVAL,
+                        "%s = %s needs distances, similarity_base = %s gives similarities only",
                         ini_where(&c->ini, chosen), chosen->value, c->bases[i].component->c.name);
         if ((caps & HCSMOE_CAP_SIMILARITIES_IN) && !ops->similarities)
-            return fail(HCSMOE_EINVAL, "%s = %s needs similarities, similarity_base = %s gives distances only",
+            return fail(HCSMOE_EINVAL,
+                        "%s = %s needs similarities, similarity_base = %s gives distances only",
                         ini_where(&c->ini, chosen), chosen->value, c->bases[i].component->c.name);
     }
     c->has_group = true;
@@ -264,18 +231,22 @@ static int group_read(struct config *c)
 static int merge_read(struct config *c)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, "merge", "merge", &s);
+    const struct ini_value *v = config_value(c, "merge", "merge", &s);
 
     c->merges = strcmp(v->value, "no") != 0;
     if (!c->merges)
-        return c->evaluates ? 0 : fail(HCSMOE_EINVAL, "%s = no evaluates the model as it is: it needs an [eval] section with task = ...",
-                                       ini_where(&c->ini, v));
+        return c->evaluates ? 0
+                            : fail(HCSMOE_EINVAL,
+                                   "%s = no evaluates the model as it is: it needs an [eval] "
+                                   "section with task = ...",
+                                   ini_where(&c->ini, v));
     int status = component_choose(c, HCSMOE_KIND_MERGE, "merge", v, v->value, &c->merge);
     if (!status)
         status = group_read(c);
-    if (!status && (c->merge.component->c.caps & HCSMOE_CAP_CORES_IN) && !(c->cluster.component->c.caps & HCSMOE_CAP_CORES_OUT))
-        status = fail(HCSMOE_EINVAL, "%s = %s needs a core in every group, '%s' gives none", ini_where(&c->ini, v), v->value,
-                      c->cluster.component->c.name);
+    if (!status && (c->merge.component->c.caps & HCSMOE_CAP_CORES_IN) &&
+        !(c->cluster.component->c.caps & HCSMOE_CAP_CORES_OUT))
+        status = fail(HCSMOE_EINVAL, "%s = %s needs a core in every group, '%s' gives none",
+                      ini_where(&c->ini, v), v->value, c->cluster.component->c.name);
     return status;
 }
 
@@ -283,10 +254,10 @@ static int output_read(struct config *c)
 {
     static const char *const layouts[] = {"mapped", "expanded"};
     int layout = 0;
-    int status = path_value(c, "output", "output_path", &c->output_path);
+    int status = config_path(c, "output", "output_path", &c->output_path);
 
     if (!status)
-        status = path_value(c, "output", "result_path", &c->result_path);
+        status = config_path(c, "output", "result_path", &c->result_path);
     if (!status)
         status = choice_value(c, "output", "layout", layouts, 2, &layout);
     if (!status)
@@ -312,7 +283,8 @@ static int tasks_read(struct config *c, const struct ini_value *v)
         for (char *end = at + strlen(at); end > at && (end[-1] == ' ' || end[-1] == '\t');)
             *--end = '\0';
         if (!*at)
-            return fail(HCSMOE_EINVAL, "%s = %s: an empty task name", ini_where(&c->ini, v), v->value);
+            return fail(HCSMOE_EINVAL, "%s = %s: an empty task name", ini_where(&c->ini, v),
+                        v->value);
         c->eval.tasks[c->eval.n_tasks++] = at;
     }
     return 0;
@@ -324,30 +296,33 @@ static int eval_read(struct config *c)
     struct eval_settings *e = &c->eval;
     struct ini_value s;
     int choice = 0;
-    const struct ini_value *v = value(c, "eval", "task", &s);
+    const struct ini_value *v = config_value(c, "eval", "task", &s);
 
     e->ini = &c->ini;
     if (!v)
-        return section_has(c, "eval") ? required(c, "eval", "task", "the names of tasks, comma-separated") : 0;
+        return section_has(c, "eval")
+                   ? required(c, "eval", "task", "the names of tasks, comma-separated")
+                   : 0;
     c->evaluates = true;
     int status = tasks_read(c, v);
     if (!status)
-        status = path_value(c, "eval", "data", &e->data);
+        status = config_path(c, "eval", "data", &e->data);
     if (!status)
         status = int_value(c, "eval", "num_fewshot", 0, 1000, &e->num_fewshot);
     if (!status)
         status = int_value(c, "eval", "eval_batch_size", 1, 1 << 20, &c->eval_batch_size);
     if (!status)
         status = bool_value(c, "eval", "before", &c->before);
-    if (!status && (v = value(c, "eval", "limit", &s)) != NULL) {
+    if (!status && (v = config_value(c, "eval", "limit", &s)) != NULL) {
         status = option_real(&c->ini, v, 0, 1e15, &e->limit);
         if (!status && e->limit == 0)
-            status = fail(HCSMOE_EINVAL, "%s = %s: must be above 0; unset: all documents", ini_where(&c->ini, v), v->value);
+            status = fail(HCSMOE_EINVAL, "%s = %s: must be above 0; unset: all documents",
+                          ini_where(&c->ini, v), v->value);
     }
     if (!status)
-        status = path_value(c, "eval", "samples", &e->samples);
+        status = config_path(c, "eval", "samples", &e->samples);
     if (!status)
-        status = path_value(c, "eval", "text", &e->text);
+        status = config_path(c, "eval", "text", &e->text);
     if (!status)
         status = int_value(c, "eval", "text_tokens", 0, INT64_MAX, &e->text_tokens);
     if (!status)
@@ -355,67 +330,6 @@ static int eval_read(struct config *c)
     if (!status)
         status = choice_value(c, "eval", "add_bos", bos, 3, &choice);
     e->add_bos = choice == 0 ? -1 : choice - 1;
-    return status;
-}
-
-/* auto: the device that can run and is preferred; else the named one, which must be able to. */
-static int device_choose(struct config *c)
-{
-    struct ini_value s;
-    const struct ini_value *v = value(c, "run", "device", &s);
-    const struct component *best = NULL;
-    char name[64];
-    int index = 0, status = 0;
-
-    snprintf(name, sizeof name, "%s", v->value);
-    char *colon = strchr(name, ':');
-    if (colon) {
-        *colon = '\0';
-        char *end;
-        const long n = strtol(colon + 1, &end, 10);
-        if (end == colon + 1 || *end || n < 0 || n > 1024)
-            return fail(HCSMOE_EINVAL, "%s = %s: the part after ':' must be 0, 1, 2 ...", ini_where(&c->ini, v), v->value);
-        index = (int)n;
-    }
-    if (strcmp(name, "auto")) {
-        status = registry_find(c->registry, HCSMOE_KIND_KERNELS, name, &best);
-        if (status)
-            return fail_in(status, "%s", ini_where(&c->ini, v));
-        host_enter(c->host, best->c.name, -1);
-        const int32_t score = ((const hcsmoe_kernels_ops *)best->c.ops)->probe(&c->host->abi);
-        status = host_leave(c->host, 0);
-        if (score <= 0)
-            return fail(HCSMOE_EUNSUPPORTED, "%s = %s: cannot run here: %s", ini_where(&c->ini, v), v->value, fail_message());
-    } else {
-        const struct component *const *list;
-        size_t n;
-        int32_t most = 0;
-        status = registry_list(c->registry, HCSMOE_KIND_KERNELS, &list, &n);
-        for (size_t i = 0; !status && i < n; i++) {
-            host_enter(c->host, list[i]->c.name, -1);
-            const int32_t score = ((const hcsmoe_kernels_ops *)list[i]->c.ops)->probe(&c->host->abi);
-            status = host_leave(c->host, 0);
-            if (score > most) {
-                most = score;
-                best = list[i];
-            }
-        }
-        if (!status && !best) /* says where plugins were looked for */
-            status = registry_find(c->registry, HCSMOE_KIND_KERNELS, "cpu", &best);
-    }
-    if (!status)
-        status = instance_init(&c->kernels, best, &c->ini, "run", c->host);
-    if (!status)
-        status = instance_create(&c->kernels);
-    if (status)
-        return status;
-    const hcsmoe_kernels_ops *ops = instance_ops(&c->kernels);
-    const hcsmoe_kernels *table = NULL;
-    host_enter(c->host, best->c.name, -1);
-    status = host_leave(c->host, ops->table(c->kernels.self, &c->host->abi, index, &table));
-    if (!status)
-        host_set_kernels(c->host, table);
-    c->device = best->c.name;
     return status;
 }
 
@@ -432,7 +346,8 @@ static int run_read(struct config *c)
     if (!status)
         status = choice_value(c, "run", "dtype", dtypes, 1, &dtype);
     if (!status)
-        status = option_bytes(&c->ini, value(c, "run", "memory_limit", &s), &c->memory_limit);
+        status =
+            option_bytes(&c->ini, config_value(c, "run", "memory_limit", &s), &c->memory_limit);
     c->eval.memory = c->memory_limit;
     return status;
 }
@@ -442,11 +357,14 @@ static int sections_check(const struct config *c)
     for (size_t i = 0; i < c->ini.n; i++) {
         const struct ini_value *v = &c->ini.values[i];
         bool known = false;
-        for (int s = 0; s < N_SECTIONS; s++)
-            known = known || !strcmp(v->section, sections[s]);
+        for (size_t s = 0; s < n_config_sections; s++)
+            known = known || !strcmp(v->section, config_sections[s]);
         if (!known)
-            return fail(HCSMOE_EINVAL, "%s: no section [%s] (have: model, calibration, group, merge, output, eval, run, plugins)%s",
-                        ini_where(&c->ini, v), v->section, did_you_mean(v->section, sections, N_SECTIONS));
+            return fail(HCSMOE_EINVAL,
+                        "%s: no section [%s] (have: model, calibration, group, merge, output, "
+                        "eval, run, plugins)%s",
+                        ini_where(&c->ini, v), v->section,
+                        did_you_mean(v->section, config_sections, n_config_sections));
     }
     return 0;
 }
@@ -454,31 +372,32 @@ static int sections_check(const struct config *c)
 /* Every key that neither the core nor a chosen component took is an error. */
 static int keys_check(const struct config *c, bool pipeline)
 {
-    for (int s = 0; s < N_SECTIONS; s++) {
-        const char *keys[N_CORE_KEYS];
+    for (size_t s = 0; s < n_config_sections; s++) {
+        const char *keys[CORE_KEYS_MOST];
         const struct instance *of[BASES_MAX + 2];
         size_t n_keys = 0, n = 0;
-        for (int i = 0; i < N_CORE_KEYS; i++)
-            if (!strcmp(core_keys[i].section, sections[s]))
+        for (size_t i = 0; i < n_core_keys; i++)
+            if (!strcmp(core_keys[i].section, config_sections[s]))
                 keys[n_keys++] = core_keys[i].key;
-        if (!strcmp(sections[s], "group") && c->has_group) {
+        if (!strcmp(config_sections[s], "group") && c->has_group) {
             for (int i = 0; i < c->n_bases; i++)
                 of[n++] = &c->bases[i];
             of[n++] = &c->cluster;
-        } else if (!strcmp(sections[s], "merge") && c->merges) {
+        } else if (!strcmp(config_sections[s], "merge") && c->merges) {
             of[n++] = &c->merge;
-        } else if (!strcmp(sections[s], "run")) {
+        } else if (!strcmp(config_sections[s], "run")) {
             of[n++] = &c->kernels;
-        } else if (!strcmp(sections[s], "eval") || !strcmp(sections[s], "model")) {
+        } else if (!strcmp(config_sections[s], "eval") || !strcmp(config_sections[s], "model")) {
             continue; /* checked where task and family plugins are chosen */
         }
         /* A section that this command does not read was not checked for its components' options. */
-        const bool chosen = n > 0 || (strcmp(sections[s], "group") && strcmp(sections[s], "merge"));
+        const bool chosen =
+            n > 0 || (strcmp(config_sections[s], "group") && strcmp(config_sections[s], "merge"));
         if (!pipeline && !chosen)
             continue;
-        if (!chosen && !strcmp(sections[s], "group"))
+        if (!chosen && !strcmp(config_sections[s], "group"))
             continue; /* merge = no: nothing is grouped, whatever stands there */
-        int status = options_check_unused(&c->ini, sections[s], keys, n_keys, of, n);
+        int status = options_check_unused(&c->ini, config_sections[s], keys, n_keys, of, n);
         if (status)
             return status;
     }
@@ -488,12 +407,14 @@ static int keys_check(const struct config *c, bool pipeline)
 static int plugins_read(struct config *c, const char *const *files, size_t n)
 {
     struct ini_value s;
-    const struct ini_value *v = value(c, "plugins", "path", &s);
-    int status = v ? registry_add_path(c->registry, v->value, v->overridden || !c->ini.folder ? "." : c->ini.folder) : 0;
+    const struct ini_value *v = config_value(c, "plugins", "path", &s);
+    int status = v ? registry_add_path(c->registry, v->value,
+                                       v->overridden || !c->ini.folder ? "." : c->ini.folder)
+                   : 0;
 
     for (size_t i = 0; !status && i < n; i++)
         status = registry_load(c->registry, files[i]);
-    v = value(c, "plugins", "load", &s);
+    v = config_value(c, "plugins", "load", &s);
     char *list = v ? mem_strdup(v->value) : NULL;
     for (char *at = list, *next; !status && at; at = next) {
         next = strchr(at, ',');
@@ -523,12 +444,14 @@ static int presence_check(struct config *c)
     if (c->merges && (config_needs(c) & HCSMOE_STAT_FORWARD) && !c->data)
         return required(c, "calibration", "data", "the chosen methods need calibration text");
     if (c->merges && c->data && (config_needs(c) & HCSMOE_STAT_FORWARD) && !path_exists(c->data))
-        return fail(HCSMOE_EINVAL, "%s: no such file: %s", ini_where(&c->ini, ini_find(&c->ini, "calibration", "data")), c->data);
+        return fail(HCSMOE_EINVAL, "%s: no such file: %s",
+                    ini_where(&c->ini, ini_find(&c->ini, "calibration", "data")), c->data);
     return 0;
 }
 
-int config_open(struct config **out, const char *file, const char *const *assignments, size_t n_assignments,
-                const char *const *plugin_files, size_t n_plugin_files, enum config_use use)
+int config_open(struct config **out, const char *file, const char *const *assignments,
+                size_t n_assignments, const char *const *plugin_files, size_t n_plugin_files,
+                enum config_use use)
 {
     struct config *c = mem_new(1, sizeof *c);
     int status = c ? 0 : HCSMOE_ENOMEM;
@@ -541,7 +464,8 @@ int config_open(struct config **out, const char *file, const char *const *assign
     if (!status)
         status = sections_check(c);
     if (!status) {
-        /* The option parsers live above the host: it opens with defaults and is set right after [run] was read. */
+        /* The option parsers live above the host: it opens with defaults and is set right after
+         * [run] was read. */
         status = host_open(&c->host, 0, 0);
     }
     if (!status)
@@ -554,7 +478,7 @@ int config_open(struct config **out, const char *file, const char *const *assign
         status = plugins_read(c, plugin_files, n_plugin_files);
     }
     if (!status)
-        status = device_choose(c);
+        status = config_device(c);
     const bool pipeline = use == CONFIG_RUN || use == CONFIG_SHOW;
     if (!status)
         status = model_read(c, pipeline);
@@ -612,69 +536,4 @@ uint64_t config_needs(const struct config *c)
     if (c->merges)
         needs |= instance_needs(&c->merge);
     return needs;
-}
-
-static void instance_print(const struct config *c, const struct instance *i, const char *section, bool sources, struct str *out)
-{
-    for (uint32_t o = 0; o < i->component->c.n_options; o++) {
-        const hcsmoe_option *option = &i->component->options[o];
-        char *prefixed = mem_printf("%s.%s", i->component->c.name, option->name);
-        const struct ini_value *v = prefixed ? ini_find(&c->ini, section, prefixed) : NULL;
-        if (!v)
-            v = ini_find(&c->ini, section, option->name);
-        if ((option->type == HCSMOE_OPTION_STR || option->type == HCSMOE_OPTION_PATH) && i->opts &&
-            !*(const char *const *)(const void *)((const char *)i->opts + option->offset)) {
-            mem_free(prefixed);
-            continue;
-        }
-        str_addf(out, "%s.%s = ", i->component->c.name, option->name);
-        option_print(option, i->opts, out);
-        if (sources)
-            str_addf(out, "    ; %s", v ? ini_where(&c->ini, v) : "default");
-        str_add(out, "\n");
-        mem_free(prefixed);
-    }
-}
-
-int config_print(const struct config *c, bool sources, struct str *out)
-{
-    struct config *mine = (struct config *)(uintptr_t)c; /* value() marks keys as used: they are already */
-    for (int s = 0; s < N_SECTIONS; s++) {
-        const char *section = sections[s];
-        struct str body = {0};
-        if ((!strcmp(section, "eval") && !c->evaluates) ||
-            ((!strcmp(section, "group") || !strcmp(section, "calibration")) && !c->has_group))
-            continue;
-        for (int i = 0; i < N_CORE_KEYS; i++) {
-            struct ini_value standin;
-            if (strcmp(core_keys[i].section, section))
-                continue;
-            const struct ini_value *v = value(mine, section, core_keys[i].key, &standin);
-            if (!v)
-                continue;
-            const char *text = v->value;
-            if (core_keys[i].path) {
-                int status = path_value(mine, section, core_keys[i].key, &text);
-                if (status) {
-                    str_release(&body);
-                    return status;
-                }
-            }
-            str_addf(&body, "%s = %s", core_keys[i].key, text);
-            if (sources)
-                str_addf(&body, "    ; %s", v == &standin ? "default" : ini_where(&c->ini, v));
-            str_add(&body, "\n");
-        }
-        if (!strcmp(section, "group")) {
-            for (int i = 0; i < c->n_bases; i++)
-                instance_print(c, &c->bases[i], section, sources, &body);
-            instance_print(c, &c->cluster, section, sources, &body);
-        }
-        if (!strcmp(section, "merge") && c->merges)
-            instance_print(c, &c->merge, section, sources, &body);
-        if (body.len)
-            str_addf(out, "[%s]\n%s\n", section, body.text);
-        str_release(&body);
-    }
-    return str_check(out);
 }

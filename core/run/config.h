@@ -1,5 +1,7 @@
 /*
- * config.h - what an INI asks for, checked: the core's own keys and the chosen components with their options.
+ * config.h - what an INI asks for, checked: the core's own keys and the chosen components with
+ * their options.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_CONFIG_H
 #define CORE_RUN_CONFIG_H
@@ -61,10 +63,11 @@ enum config_use {
     CONFIG_SHOW, /* as RUN, but nothing on disk has to exist */
 };
 
-/* Reads FILE (NULL: none) and overrides, opens the host, the registry and the device, finds every component and checks every
- * key. assignments: "section.key=value"; plugin_files: --plugin. */
-int config_open(struct config **c, const char *file, const char *const *assignments, size_t n_assignments,
-                const char *const *plugin_files, size_t n_plugin_files, enum config_use use) MUST_CHECK;
+/* Reads FILE (NULL: none) and overrides, opens the host, the registry and the device, finds every
+ * component and checks every key. assignments: "section.key=value"; plugin_files: --plugin. */
+int config_open(struct config **c, const char *file, const char *const *assignments,
+                size_t n_assignments, const char *const *plugin_files, size_t n_plugin_files,
+                enum config_use use) MUST_CHECK;
 void config_close(struct config *c);
 
 /* The same run as an INI: every key, effective value, and where it came from as a comment. */

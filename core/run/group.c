@@ -52,8 +52,8 @@ static int labels_renumber(struct grouping *g, const char *who)
     for (int64_t e = 0; !status && e < g->n_experts; e++) {
         const int32_t label = g->labels[e];
         if (label < 0 || label >= g->n_groups) {
-            status = fail(HCSMOE_EPLUGIN, "%s: label %d of expert %lld is not in 0..%lld", who, label, (long long)e,
-                          (long long)g->n_groups - 1);
+            status = fail(HCSMOE_EPLUGIN, "%s: label %d of expert %lld is not in 0..%lld", who,
+                          label, (long long)e, (long long)g->n_groups - 1);
             break;
         }
         if (to[label] < 0) {
@@ -63,10 +63,12 @@ static int labels_renumber(struct grouping *g, const char *who)
         g->labels[e] = to[label];
     }
     if (!status && next != g->n_groups)
-        status = fail(HCSMOE_EPLUGIN, "%s: %lld groups, %d of them empty", who, (long long)g->n_groups, (int)g->n_groups - next);
+        status = fail(HCSMOE_EPLUGIN, "%s: %lld groups, %d of them empty", who,
+                      (long long)g->n_groups, (int)g->n_groups - next);
     for (int32_t k = 0; !status && k < next; k++) {
         if (cores[k] >= g->n_experts || (cores[k] >= 0 && g->labels[cores[k]] != k))
-            status = fail(HCSMOE_EPLUGIN, "%s: core %d is not a member of its group", who, cores[k]);
+            status =
+                fail(HCSMOE_EPLUGIN, "%s: core %d is not a member of its group", who, cores[k]);
         g->cores[k] = cores[k];
     }
     mem_free(to);
@@ -78,7 +80,8 @@ static int matrix_check(const double *d, int64_t e, const char *who)
 {
     for (int64_t i = 0; i < e * e; i++)
         if (!isfinite(d[i]))
-            return fail(HCSMOE_EFAILED, "%s: experts %lld and %lld: not a finite number", who, (long long)(i / e), (long long)(i % e));
+            return fail(HCSMOE_EFAILED, "%s: experts %lld and %lld: not a finite number", who,
+                        (long long)(i / e), (long long)(i % e));
     return 0;
 }
 
@@ -116,7 +119,8 @@ static int base_run(struct matrices *x, const struct config *c, struct layer_sta
     const hcsmoe_similarity_ops *ops = instance_ops(base);
     const uint64_t caps = c->cluster.component->c.caps;
     const char *name = base->component->c.name;
-    const hcsmoe_similarity_args a = {sizeof a, 0, &s->dims, &s->view, s->base[i].tensor, s->base[i].n, 0};
+    const hcsmoe_similarity_args a = {sizeof a,     0, &s->dims, &s->view, s->base[i].tensor,
+                                      s->base[i].n, 0};
     int status = 0;
 
     x->sizes[i] = ops->feature_size ? ops->feature_size(base->self, &c->host->abi, &s->dims) : 1;
@@ -133,7 +137,8 @@ static int base_run(struct matrices *x, const struct config *c, struct layer_sta
     }
     if (!status && (caps & HCSMOE_CAP_SIMILARITIES_IN)) {
         host_enter(c->host, name, s->dims.layer);
-        status = host_leave(c->host, ops->similarities(base->self, &c->host->abi, &a, x->similarities));
+        status =
+            host_leave(c->host, ops->similarities(base->self, &c->host->abi, &a, x->similarities));
         if (!status)
             status = matrix_check(x->similarities, e, name);
     }
@@ -149,7 +154,8 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
     int status = 0;
 
     if (s->n_groups < 1 || s->n_groups > e)
-        return fail(HCSMOE_EINVAL, "layer %d: %lld groups wanted of %lld experts", s->dims.layer, (long long)s->n_groups, (long long)e);
+        return fail(HCSMOE_EINVAL, "layer %d: %lld groups wanted of %lld experts", s->dims.layer,
+                    (long long)s->n_groups, (long long)e);
     x.distances = mem_new((size_t)(e * e), sizeof(double));
     x.similarities = mem_new((size_t)(e * e), sizeof(double));
     if (!x.distances || !x.similarities)
@@ -166,7 +172,8 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
         .stats = &s->view,
         .n_groups = s->n_groups,
         .distances = x.distances,
-        .similarities = c->cluster.component->c.caps & HCSMOE_CAP_SIMILARITIES_IN ? x.similarities : NULL,
+        .similarities =
+            c->cluster.component->c.caps & HCSMOE_CAP_SIMILARITIES_IN ? x.similarities : NULL,
         .base_distances = (const double *const *)x.base,
         .base_sizes = x.sizes,
         .states = s->cluster.tensor,
@@ -181,9 +188,10 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
         host_enter(c->host, name, s->dims.layer);
         status = host_leave(c->host, ops->cluster(c->cluster.self, &c->host->abi, &a));
     }
-    if (!status && (g->n_groups < 1 || g->n_groups > e || g->n_joins < 0 || g->n_joins >= (e > 1 ? e : 2)))
-        status = fail(HCSMOE_EPLUGIN, "%s, layer %d: %lld groups, %lld joins of %lld experts", name, s->dims.layer,
-                      (long long)g->n_groups, (long long)g->n_joins, (long long)e);
+    if (!status &&
+        (g->n_groups < 1 || g->n_groups > e || g->n_joins < 0 || g->n_joins >= (e > 1 ? e : 2)))
+        status = fail(HCSMOE_EPLUGIN, "%s, layer %d: %lld groups, %lld joins of %lld experts", name,
+                      s->dims.layer, (long long)g->n_groups, (long long)g->n_joins, (long long)e);
     if (!status)
         status = labels_renumber(g, name);
     matrices_release(&x);
@@ -196,7 +204,8 @@ bool grouping_wants_budget(const struct config *c)
     return ops->budget && (!ops->wants_budget || ops->wants_budget(c->cluster.self, &c->host->abi));
 }
 
-int grouping_budget(const struct config *c, struct layer_stats *const *layers, size_t n, int64_t *ffn)
+int grouping_budget(const struct config *c, struct layer_stats *const *layers, size_t n,
+                    int64_t *ffn)
 {
     const hcsmoe_cluster_ops *ops = instance_ops(&c->cluster);
     hcsmoe_budget_layer *all = mem_new(n, sizeof *all);
@@ -204,8 +213,9 @@ int grouping_budget(const struct config *c, struct layer_stats *const *layers, s
     int status = all && list ? 0 : HCSMOE_ENOMEM;
 
     for (size_t i = 0; !status && i < n; i++) {
-        all[i] = (hcsmoe_budget_layer){sizeof *all, 0, &layers[i]->dims, &layers[i]->view, layers[i]->cluster.tensor,
-                                       layers[i]->n_groups};
+        all[i] = (hcsmoe_budget_layer){
+            sizeof *all,        0, &layers[i]->dims, &layers[i]->view, layers[i]->cluster.tensor,
+            layers[i]->n_groups};
         list[i] = &all[i];
     }
     hcsmoe_budget_args a = {sizeof a, 0, (int64_t)n, list, *ffn};
@@ -215,8 +225,9 @@ int grouping_budget(const struct config *c, struct layer_stats *const *layers, s
     }
     for (size_t i = 0; !status && i < n; i++) {
         if (all[i].n_groups < 1 || all[i].n_groups > layers[i]->dims.n_experts)
-            status = fail(HCSMOE_EPLUGIN, "%s: layer %d gets %lld groups of %lld experts", c->cluster.component->c.name,
-                          layers[i]->dims.layer, (long long)all[i].n_groups, (long long)layers[i]->dims.n_experts);
+            status = fail(HCSMOE_EPLUGIN, "%s: layer %d gets %lld groups of %lld experts",
+                          c->cluster.component->c.name, layers[i]->dims.layer,
+                          (long long)all[i].n_groups, (long long)layers[i]->dims.n_experts);
         layers[i]->n_groups = all[i].n_groups;
     }
     *ffn = a.ffn;

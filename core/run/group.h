@@ -1,5 +1,6 @@
 /*
  * group.h - from statistics to groups: similarity, clustering, and one way of numbering.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_GROUP_H
 #define CORE_RUN_GROUP_H
@@ -25,6 +26,7 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
 
 /* [run budget] over all layers at once: sets n_groups of each. */
 bool grouping_wants_budget(const struct config *c);
-int grouping_budget(const struct config *c, struct layer_stats *const *layers, size_t n, int64_t *ffn) MUST_CHECK;
+int grouping_budget(const struct config *c, struct layer_stats *const *layers, size_t n,
+                    int64_t *ffn) MUST_CHECK;
 
 #endif

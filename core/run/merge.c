@@ -1,8 +1,9 @@
 /*
  * merge.c - calls the merge method for every group, and keeps what it must not touch.
  *
- * The result of a group is made beside the layer and then laid over its lowest member: a layer takes no more memory
- * after merging than before. A group of one at unchanged width keeps its bytes.
+ * The result of a group is made beside the layer and then laid over its lowest member: a layer
+ * takes no more memory after merging than before. A group of one at unchanged width keeps its
+ * bytes.
  * SPDX-License-Identifier: MIT
  */
 #include "run/merge.h"
@@ -25,7 +26,8 @@ struct group {
     void *bytes[3];
 };
 
-int merge_shape(const struct config *c, const hcsmoe_layer_dims *dims, int64_t n_groups, hcsmoe_merge_shape *shape)
+int merge_shape(const struct config *c, const hcsmoe_layer_dims *dims, int64_t n_groups,
+                hcsmoe_merge_shape *shape)
 {
     const hcsmoe_merge_ops *ops = instance_ops(&c->merge);
     const char *name = c->merge.component->c.name;
@@ -36,15 +38,20 @@ int merge_shape(const struct config *c, const hcsmoe_layer_dims *dims, int64_t n
         host_enter(c->host, name, dims->layer);
         status = host_leave(c->host, ops->shape(c->merge.self, &c->host->abi, dims, shape));
     }
-    if (!status && (shape->n_experts < 1 || shape->n_experts > dims->n_experts || shape->ffn < 1 || shape->ffn > dims->ffn))
-        status = fail(HCSMOE_EPLUGIN, "%s, layer %d: %lld experts of width %lld from %lld of width %lld", name, dims->layer,
-                      (long long)shape->n_experts, (long long)shape->ffn, (long long)dims->n_experts, (long long)dims->ffn);
+    if (!status && (shape->n_experts < 1 || shape->n_experts > dims->n_experts || shape->ffn < 1 ||
+                    shape->ffn > dims->ffn))
+        status =
+            fail(HCSMOE_EPLUGIN, "%s, layer %d: %lld experts of width %lld from %lld of width %lld",
+                 name, dims->layer, (long long)shape->n_experts, (long long)shape->ffn,
+                 (long long)dims->n_experts, (long long)dims->ffn);
     return status;
 }
 
-static int merged_open(struct merged *x, const struct layer *l, int64_t n_experts, int64_t ffn, int64_t router_rows)
+static int merged_open(struct merged *x, const struct layer *l, int64_t n_experts, int64_t ffn,
+                       int64_t router_rows)
 {
-    *x = (struct merged){.layer = *l, .n_experts = n_experts, .ffn = ffn, .router_rows = router_rows};
+    *x = (struct merged){
+        .layer = *l, .n_experts = n_experts, .ffn = ffn, .router_rows = router_rows};
     x->layer.gate = mem_new((size_t)n_experts, sizeof *x->layer.gate);
     x->layer.up = mem_new((size_t)n_experts, sizeof *x->layer.up);
     x->layer.down = mem_new((size_t)n_experts, sizeof *x->layer.down);
@@ -77,7 +84,8 @@ int merge_nothing(struct merged *x, const struct model *m, const struct layer *l
     return status;
 }
 
-static int group_open(struct group *q, const struct layer *l, const hcsmoe_layer_dims *dims, int64_t ffn)
+static int group_open(struct group *q, const struct layer *l, const hcsmoe_layer_dims *dims,
+                      int64_t ffn)
 {
     const size_t n = (size_t)dims->n_experts;
     const uint32_t dtype[3] = {l->gate[0].dtype, l->up[0].dtype, l->down[0].dtype};
@@ -109,7 +117,8 @@ static void group_release(struct group *q)
         mem_free(q->bytes[p]);
 }
 
-static void group_fill(struct group *q, const struct layer *l, const struct grouping *g, int32_t label)
+static void group_fill(struct group *q, const struct layer *l, const struct grouping *g,
+                       int32_t label)
 {
     q->n = 0;
     for (int64_t e = 0; e < g->n_experts; e++)
@@ -142,7 +151,8 @@ static void pool_release(struct pool *p)
     mem_free(p->route_weights);
 }
 
-static int pool_open(struct pool *p, const hcsmoe_layer_dims *dims, int64_t router_rows, int64_t members, bool hidden)
+static int pool_open(struct pool *p, const hcsmoe_layer_dims *dims, int64_t router_rows,
+                     int64_t members, bool hidden)
 {
     const size_t n = GROUP_TILE_TOKENS;
     *p = (struct pool){0};
@@ -157,8 +167,8 @@ static int pool_open(struct pool *p, const hcsmoe_layer_dims *dims, int64_t rout
     p->hidden = mem_new((size_t)members, sizeof *p->hidden);
     if (hidden)
         p->space = mem_new_raw(n * (size_t)members, (size_t)dims->ffn * sizeof(float));
-    if (!p->tokens || !p->x || !p->weights || !p->probabilities || !p->logits || !p->all || !p->route_ids || !p->route_weights ||
-        !p->hidden || (hidden && !p->space))
+    if (!p->tokens || !p->x || !p->weights || !p->probabilities || !p->logits || !p->all ||
+        !p->route_ids || !p->route_weights || !p->hidden || (hidden && !p->space))
         return HCSMOE_ENOMEM;
     for (int64_t i = 0; hidden && i < members; i++)
         p->hidden[i] = p->space + (size_t)i * n * (size_t)dims->ffn;
@@ -166,7 +176,8 @@ static int pool_open(struct pool *p, const hcsmoe_layer_dims *dims, int64_t rout
 }
 
 /* Weight of every member for one token; false when it is routed to none. */
-static bool token_weights(const struct layer_source *s, const struct group *q, const struct observation *o, int64_t token, float *w)
+static bool token_weights(const struct layer_source *s, const struct group *q,
+                          const struct observation *o, int64_t token, float *w)
 {
     const int64_t k = s->desc.top_k;
     bool any = false;
@@ -184,15 +195,18 @@ static bool token_weights(const struct layer_source *s, const struct group *q, c
     return any;
 }
 
-static int tile_probabilities(const struct model *m, const struct layer *l, const struct layer_source *s, const struct group *q,
-                              struct pool *p, int64_t n)
+static int tile_probabilities(const struct model *m, const struct layer *l,
+                              const struct layer_source *s, const struct group *q, struct pool *p,
+                              int64_t n)
 {
     const hcsmoe_kernels *k = m->k;
     const int64_t rows = s->desc.n_experts;
-    int status = k->linear(k, n, rows, m->desc.width, p->x, &l->role[HCSMOE_ROLE_ROUTER], NULL, 0, p->logits);
+    int status = k->linear(k, n, rows, m->desc.width, p->x, &l->role[HCSMOE_ROLE_ROUTER], NULL, 0,
+                           p->logits);
 
     if (!status)
-        status = k->route(k, n, rows, (int32_t)s->desc.top_k, 0, p->logits, s->map, p->all, p->route_ids, p->route_weights);
+        status = k->route(k, n, rows, (int32_t)s->desc.top_k, 0, p->logits, s->map, p->all,
+                          p->route_ids, p->route_weights);
     for (int64_t t = 0; !status && t < n; t++)
         for (int64_t i = 0; i < q->n; i++) {
             float sum = 0;
@@ -204,8 +218,9 @@ static int tile_probabilities(const struct model *m, const struct layer *l, cons
     return status;
 }
 
-static int group_accumulate(const struct config *c, const struct model *m, const struct layer *l, const struct group *q,
-                            const struct observation *o, const hcsmoe_merge_args *a)
+static int group_accumulate(const struct config *c, const struct model *m, const struct layer *l,
+                            const struct group *q, const struct observation *o,
+                            const hcsmoe_merge_args *a)
 {
     const hcsmoe_merge_ops *ops = instance_ops(&c->merge);
     const struct layer_source *s = &m->layers[l->index];
@@ -218,15 +233,23 @@ static int group_accumulate(const struct config *c, const struct model *m, const
     for (int64_t t = 0; !status && t <= o->n_tokens; t++) {
         if (t < o->n_tokens && token_weights(s, q, o, t, p.weights + n * q->n)) {
             p.tokens[n] = t;
-            memcpy(p.x + n * dims->width, o->inputs + t * dims->width, (size_t)dims->width * sizeof(float));
+            memcpy(p.x + n * dims->width, o->inputs + t * dims->width,
+                   (size_t)dims->width * sizeof(float));
             n++;
         }
         if (!n || (n < GROUP_TILE_TOKENS && t < o->n_tokens))
             continue;
         status = tile_probabilities(m, l, s, q, &p, n);
         for (int64_t i = 0; !status && hidden && i < q->n; i++)
-            status = m->k->swiglu(m->k, n, dims->width, dims->ffn, p.x, &q->gate[i], &q->up[i], p.hidden[i]);
-        const hcsmoe_group_tile tile = {sizeof tile, 0, n, p.tokens, p.x, p.weights, p.probabilities,
+            status = m->k->swiglu(m->k, n, dims->width, dims->ffn, p.x, &q->gate[i], &q->up[i],
+                                  p.hidden[i]);
+        const hcsmoe_group_tile tile = {sizeof tile,
+                                        0,
+                                        n,
+                                        p.tokens,
+                                        p.x,
+                                        p.weights,
+                                        p.probabilities,
                                         hidden ? (const float *const *)p.hidden : NULL};
         if (!status) {
             host_enter(c->host, c->merge.component->c.name, dims->layer);
@@ -246,12 +269,15 @@ static void result_lay(const struct group *q, struct merged *x, int32_t label)
     hcsmoe_tensor *to[3] = {&x->layer.gate[label], &x->layer.up[label], &x->layer.down[label]};
     const hcsmoe_tensor *place[3] = {&q->gate[0], &q->up[0], &q->down[0]};
     for (int p = 0; p < 3; p++) {
-        *to[p] = hcsmoe_matrix(place[p]->data, q->out[p].dtype, q->out[p].shape[0], q->out[p].shape[1]);
-        memcpy(to[p]->data, q->out[p].data, (size_t)hcsmoe_tensor_elements(&q->out[p]) * hcsmoe_dtype_size(q->out[p].dtype));
+        *to[p] =
+            hcsmoe_matrix(place[p]->data, q->out[p].dtype, q->out[p].shape[0], q->out[p].shape[1]);
+        memcpy(to[p]->data, q->out[p].data,
+               (size_t)hcsmoe_tensor_elements(&q->out[p]) * hcsmoe_dtype_size(q->out[p].dtype));
     }
 }
 
-static int result_check(const struct config *c, const struct model *m, const struct group *q, int layer, int32_t label)
+static int result_check(const struct config *c, const struct model *m, const struct group *q,
+                        int layer, int32_t label)
 {
     for (int p = 0; p < 3; p++) {
         int32_t found = 0;
@@ -259,14 +285,16 @@ static int result_check(const struct config *c, const struct model *m, const str
         if (status)
             return status;
         if (found)
-            return fail(HCSMOE_EFAILED, "merge/%s, layer %d, group %d: the merged expert holds NaN or infinity",
+            return fail(HCSMOE_EFAILED,
+                        "merge/%s, layer %d, group %d: the merged expert holds NaN or infinity",
                         c->merge.component->c.name, layer, label);
     }
     return 0;
 }
 
-static int group_merge(struct merged *x, const struct config *c, const struct model *m, const struct layer *l,
-                       struct layer_stats *s, const struct grouping *g, const struct observation *o, struct group *q, int32_t label)
+static int group_merge(struct merged *x, const struct config *c, const struct model *m,
+                       const struct layer *l, struct layer_stats *s, const struct grouping *g,
+                       const struct observation *o, struct group *q, int32_t label)
 {
     const hcsmoe_merge_ops *ops = instance_ops(&c->merge);
 
@@ -310,9 +338,10 @@ static int group_merge(struct merged *x, const struct config *c, const struct mo
     return status;
 }
 
-/* Router row -> expert written: through the checkpoint's own map, the groups, and what the method prunes. */
-static int map_make(struct merged *x, const struct config *c, const struct model *m, int layer, const struct layer_stats *s,
-                    const struct grouping *g)
+/* Router row -> expert written: through the checkpoint's own map, the groups, and what the method
+ * prunes. */
+static int map_make(struct merged *x, const struct config *c, const struct model *m, int layer,
+                    const struct layer_stats *s, const struct grouping *g)
 {
     const hcsmoe_merge_ops *ops = instance_ops(&c->merge);
     const struct layer_source *src = &m->layers[layer];
@@ -323,21 +352,22 @@ static int map_make(struct merged *x, const struct config *c, const struct model
         stored[e] = g->labels[e];
     if (!status && ops->map) {
         host_enter(c->host, c->merge.component->c.name, layer);
-        status = host_leave(c->host, ops->map(c->merge.self, &c->host->abi, &s->dims, &s->view, stored));
+        status =
+            host_leave(c->host, ops->map(c->merge.self, &c->host->abi, &s->dims, &s->view, stored));
     }
     for (int64_t e = 0; !status && e < x->router_rows; e++) {
         const int64_t at = src->map ? src->map[e] : e;
         x->map[e] = at < 0 ? -1 : stored[at];
         if (x->map[e] < -1 || x->map[e] >= x->n_experts)
-            status = fail(HCSMOE_EPLUGIN, "merge/%s, layer %d: expert %lld maps to %lld", c->merge.component->c.name, layer,
-                          (long long)e, (long long)x->map[e]);
+            status = fail(HCSMOE_EPLUGIN, "merge/%s, layer %d: expert %lld maps to %lld",
+                          c->merge.component->c.name, layer, (long long)e, (long long)x->map[e]);
     }
     mem_free(stored);
     return status;
 }
 
-int merge_layer(struct merged *x, const struct config *c, const struct model *m, struct layer *l, struct layer_stats *s,
-                const struct grouping *g, const struct observation *o)
+int merge_layer(struct merged *x, const struct config *c, const struct model *m, struct layer *l,
+                struct layer_stats *s, const struct grouping *g, const struct observation *o)
 {
     hcsmoe_merge_shape shape;
     struct group q = {0};
@@ -351,11 +381,15 @@ int merge_layer(struct merged *x, const struct config *c, const struct model *m,
     if (!status)
         status = states_open(&s->merge, &c->merge, &s->dims);
     if (!status && shape.n_experts != g->n_groups)
-        status = fail(HCSMOE_EPLUGIN, "merge/%s, layer %d: %lld experts for %lld groups", c->merge.component->c.name, l->index,
-                      (long long)shape.n_experts, (long long)g->n_groups);
+        status = fail(HCSMOE_EPLUGIN, "merge/%s, layer %d: %lld experts for %lld groups",
+                      c->merge.component->c.name, l->index, (long long)shape.n_experts,
+                      (long long)g->n_groups);
     for (int64_t e = 1; !status && e < l->n_stored; e++)
-        if (l->gate[e].dtype != l->gate[0].dtype || l->up[e].dtype != l->up[0].dtype || l->down[e].dtype != l->down[0].dtype)
-            status = fail(HCSMOE_EUNSUPPORTED, "layer %d: experts 0 and %lld are stored in different dtypes", l->index, (long long)e);
+        if (l->gate[e].dtype != l->gate[0].dtype || l->up[e].dtype != l->up[0].dtype ||
+            l->down[e].dtype != l->down[0].dtype)
+            status = fail(HCSMOE_EUNSUPPORTED,
+                          "layer %d: experts 0 and %lld are stored in different dtypes", l->index,
+                          (long long)e);
     for (int32_t label = 0; !status && label < g->n_groups; label++)
         status = group_merge(x, c, m, l, s, g, o, &q, label);
     if (!status)

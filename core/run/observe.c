@@ -1,8 +1,8 @@
 /*
  * observe.c - collects what the chosen components need, and nothing else.
  *
- * Counting and routing sums are cheap and done here; what multiplies is a kernel. Every sum runs over tokens in
- * order, so that neither threads nor batch sizes change it.
+ * Counting and routing sums are cheap and done here; what multiplies is a kernel. Every sum runs
+ * over tokens in order, so that neither threads nor batch sizes change it.
  * SPDX-License-Identifier: MIT
  */
 #include "run/observe.h"
@@ -15,8 +15,8 @@
 #include "base/mem.h"
 
 enum {
-    TILE_TOKENS = 256,   /* tokens of a tile with every expert's h: E * 256 * F floats */
-    CONVERT_ROWS = 64,   /* rows of a down projection widened to double at a time */
+    TILE_TOKENS = 256, /* tokens of a tile with every expert's h: E * 256 * F floats */
+    CONVERT_ROWS = 64, /* rows of a down projection widened to double at a time */
 };
 
 int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_dims *dims)
@@ -37,7 +37,8 @@ int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_d
         size_t elements = 1, bytes;
         for (int k = 0; k < 4; k++)
             if (d->shape[k] < 1 || size_mul(elements, (size_t)d->shape[k], &elements))
-                return fail(HCSMOE_EPLUGIN, "%s: state '%s' has a dimension of %lld", c->name, d->name, (long long)d->shape[k]);
+                return fail(HCSMOE_EPLUGIN, "%s: state '%s' has a dimension of %lld", c->name,
+                            d->name, (long long)d->shape[k]);
         if (size_mul(elements, hcsmoe_dtype_size(d->dtype), &bytes) || !bytes)
             return fail(HCSMOE_EPLUGIN, "%s: state '%s' has no size", c->name, d->name);
         hcsmoe_tensor *t = &s->tensor[n];
@@ -57,7 +58,9 @@ int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_d
 void states_clear(struct states *s)
 {
     for (int i = 0; i < s->n; i++)
-        memset(s->tensor[i].data, 0, (size_t)hcsmoe_tensor_elements(&s->tensor[i]) * hcsmoe_dtype_size(s->tensor[i].dtype));
+        memset(s->tensor[i].data, 0,
+               (size_t)hcsmoe_tensor_elements(&s->tensor[i]) *
+                   hcsmoe_dtype_size(s->tensor[i].dtype));
 }
 
 void states_release(struct states *s)
@@ -67,7 +70,8 @@ void states_release(struct states *s)
     *s = (struct states){0};
 }
 
-int layer_stats_open(struct layer_stats *s, const struct config *c, const struct model *m, int layer, int64_t n_tokens, uint64_t needs)
+int layer_stats_open(struct layer_stats *s, const struct config *c, const struct model *m,
+                     int layer, int64_t n_tokens, uint64_t needs)
 {
     const struct layer_source *src = &m->layers[layer];
     const size_t e = (size_t)src->n_stored, d = (size_t)m->desc.width;
@@ -75,11 +79,15 @@ int layer_stats_open(struct layer_stats *s, const struct config *c, const struct
     int status = 0;
 
     *s = (struct layer_stats){.n_groups = c->num_average_groups};
-    s->dims = (hcsmoe_layer_dims){sizeof s->dims, layer, src->n_stored, src->desc.top_k, m->desc.width, src->desc.ffn, n_tokens};
+    s->dims = (hcsmoe_layer_dims){sizeof s->dims, layer,         src->n_stored, src->desc.top_k,
+                                  m->desc.width,  src->desc.ffn, n_tokens};
     s->view.struct_size = sizeof s->view;
     if ((needs & HCSMOE_STAT_ROUTER_GRAM) && router != e)
-        return fail(HCSMOE_EUNSUPPORTED, "layer %d: router logits compare experts, but this checkpoint is merged already: choose "
-                    "another similarity_base", layer);
+        return fail(HCSMOE_EUNSUPPORTED,
+                    "layer %d: router logits compare experts, but this checkpoint is merged "
+                    "already: choose "
+                    "another similarity_base",
+                    layer);
     const struct {
         uint64_t bit;
         void *to;
@@ -150,7 +158,8 @@ static void layer_most(const struct model *m, int64_t *hidden, int64_t *top_k)
     }
 }
 
-int64_t observation_bytes(const struct config *c, const struct model *m, uint64_t needs, int64_t n_tokens)
+int64_t observation_bytes(const struct config *c, const struct model *m, uint64_t needs,
+                          int64_t n_tokens)
 {
     int64_t hidden, k, bytes = 0;
     layer_most(m, &hidden, &k);
@@ -164,7 +173,8 @@ int64_t observation_bytes(const struct config *c, const struct model *m, uint64_
     return bytes + 3 * q * m->desc.width * (int64_t)sizeof(float);
 }
 
-int observation_open(struct observation *o, const struct config *c, const struct model *m, uint64_t needs, int64_t n_tokens)
+int observation_open(struct observation *o, const struct config *c, const struct model *m,
+                     uint64_t needs, int64_t n_tokens)
 {
     int64_t hidden, k;
     layer_most(m, &hidden, &k);
@@ -206,12 +216,13 @@ void observation_release(struct observation *o)
 static int usage_count(struct observation *o, const struct tap *tap)
 {
     const struct layer_source *s = &o->m->layers[tap->layer];
-    const int64_t k = o->config->usage_top_k ? o->config->usage_top_k : s->desc.top_k, n = tap->n_tokens;
+    const int64_t k = o->config->usage_top_k ? o->config->usage_top_k : s->desc.top_k,
+                  n = tap->n_tokens;
     const int32_t *ids = tap->ids;
 
     if (k > s->desc.n_experts)
-        return fail(HCSMOE_EINVAL, "[calibration] usage_top_k = %lld: layer %d has %lld experts", (long long)k, tap->layer,
-                    (long long)s->desc.n_experts);
+        return fail(HCSMOE_EINVAL, "[calibration] usage_top_k = %lld: layer %d has %lld experts",
+                    (long long)k, tap->layer, (long long)s->desc.n_experts);
     if (k != s->desc.top_k) {
         if (n * k > o->usage_capacity) {
             mem_free(o->usage_ids);
@@ -222,8 +233,8 @@ static int usage_count(struct observation *o, const struct tap *tap)
             if (!o->usage_capacity)
                 return HCSMOE_ENOMEM;
         }
-        int status = o->m->k->route(o->m->k, n, s->desc.n_experts, (int32_t)k, 0, tap->logits, s->map, NULL, o->usage_ids,
-                                    o->usage_weights);
+        int status = o->m->k->route(o->m->k, n, s->desc.n_experts, (int32_t)k, 0, tap->logits,
+                                    s->map, NULL, o->usage_ids, o->usage_weights);
         if (status)
             return status;
         ids = o->usage_ids;
@@ -238,9 +249,11 @@ static int usage_count(struct observation *o, const struct tap *tap)
 static void quality_keep(struct observation *o, const struct tap *tap)
 {
     const int64_t q = o->quality_tokens, t = o->n_tokens, width = o->m->desc.width;
-    for (int64_t i = (tap->begin * q + t - 1) / t; i < q && i * t / q < tap->begin + tap->n_tokens; i++)
+    for (int64_t i = (tap->begin * q + t - 1) / t; i < q && i * t / q < tap->begin + tap->n_tokens;
+         i++)
         if (i * t / q >= tap->begin)
-            memcpy(o->quality_x + i * width, tap->x + (i * t / q - tap->begin) * width, (size_t)width * sizeof(float));
+            memcpy(o->quality_x + i * width, tap->x + (i * t / q - tap->begin) * width,
+                   (size_t)width * sizeof(float));
 }
 
 /* Every component with an accumulate of its own sees the tile. */
@@ -253,16 +266,25 @@ static int tile_show(struct observation *o, const hcsmoe_tile *tile)
         const hcsmoe_similarity_ops *ops = instance_ops(&c->bases[i]);
         if (!ops->accumulate)
             continue;
-        const hcsmoe_similarity_args a = {sizeof a, 0, &o->stats->dims, &o->stats->view, o->stats->base[i].tensor,
-                                          o->stats->base[i].n, 0};
+        const hcsmoe_similarity_args a = {sizeof a,
+                                          0,
+                                          &o->stats->dims,
+                                          &o->stats->view,
+                                          o->stats->base[i].tensor,
+                                          o->stats->base[i].n,
+                                          0};
         host_enter(c->host, c->bases[i].component->c.name, o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->bases[i].self, &c->host->abi, &a, tile));
     }
     const hcsmoe_cluster_ops *ops = instance_ops(&c->cluster);
     if (!status && ops->accumulate) {
-        const hcsmoe_cluster_args a = {.struct_size = sizeof a, .n_bases = c->n_bases, .dims = &o->stats->dims,
-                                       .stats = &o->stats->view, .n_groups = o->stats->n_groups,
-                                       .states = o->stats->cluster.tensor, .n_states = o->stats->cluster.n};
+        const hcsmoe_cluster_args a = {.struct_size = sizeof a,
+                                       .n_bases = c->n_bases,
+                                       .dims = &o->stats->dims,
+                                       .stats = &o->stats->view,
+                                       .n_groups = o->stats->n_groups,
+                                       .states = o->stats->cluster.tensor,
+                                       .n_states = o->stats->cluster.n};
         host_enter(c->host, c->cluster.component->c.name, o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->cluster.self, &c->host->abi, &a, tile));
     }
@@ -279,7 +301,8 @@ static bool accumulates(const struct config *c)
 }
 
 /* h and y of every expert for the n tokens at x: what costs most, so only on request. */
-static int tile_fill(struct observation *o, const struct layer *l, int64_t n, const float *x, float **hidden, float **output)
+static int tile_fill(struct observation *o, const struct layer *l, int64_t n, const float *x,
+                     float **hidden, float **output)
 {
     const hcsmoe_kernels *k = o->m->k;
     const int64_t f = o->stats->dims.ffn, d = o->stats->dims.width;
@@ -294,16 +317,19 @@ static int tile_fill(struct observation *o, const struct layer *l, int64_t n, co
 
 static int tiles_run(struct observation *o, const struct layer *l, const struct tap *tap)
 {
-    const int64_t e = l->n_stored, f = o->stats->dims.ffn, d = o->stats->dims.width, k = o->stats->dims.top_k;
+    const int64_t e = l->n_stored, f = o->stats->dims.ffn, d = o->stats->dims.width,
+                  k = o->stats->dims.top_k;
     const int64_t router = o->m->layers[tap->layer].desc.n_experts;
-    const bool fill = o->needs & (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT), outputs = o->needs & HCSMOE_STAT_OUTPUT;
+    const bool fill = o->needs & (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT),
+               outputs = o->needs & HCSMOE_STAT_OUTPUT;
     float **hidden = NULL, **output = NULL, *space = NULL;
     int status = 0;
 
     if (fill) {
         hidden = mem_new((size_t)e, sizeof *hidden);
         output = mem_new((size_t)e, sizeof *output);
-        space = mem_new_raw((size_t)(e * TILE_TOKENS), (size_t)(f + (outputs ? d : 0)) * sizeof(float));
+        space =
+            mem_new_raw((size_t)(e * TILE_TOKENS), (size_t)(f + (outputs ? d : 0)) * sizeof(float));
         if (!hidden || !output || !space)
             status = HCSMOE_ENOMEM;
         for (int64_t i = 0; !status && i < e; i++) {
@@ -340,7 +366,8 @@ static int see(void *arg, const struct layer *l, struct tap *tap)
 {
     struct observation *o = arg;
     const hcsmoe_kernels *k = o->m->k;
-    const int64_t n = tap->n_tokens, width = o->m->desc.width, top_k = o->m->layers[tap->layer].desc.top_k;
+    const int64_t n = tap->n_tokens, width = o->m->desc.width,
+                  top_k = o->m->layers[tap->layer].desc.top_k;
     const int64_t router = o->m->layers[tap->layer].desc.n_experts;
     int status = 0;
 
@@ -373,7 +400,8 @@ struct observer observation_start(struct observation *o, struct layer_stats *s)
     return (struct observer){see, o, s->score_sum != NULL || accumulates(o->config)};
 }
 
-/* o_e = V_e mean(h_e): one product per expert in place of one per token, since the down projection is linear. */
+/* o_e = V_e mean(h_e): one product per expert in place of one per token, since the down projection
+ * is linear. */
 static int output_mean(struct observation *o, const struct layer *l)
 {
     const hcsmoe_kernels *k = o->m->k;
@@ -387,12 +415,14 @@ static int output_mean(struct observation *o, const struct layer *l)
     for (int64_t e = 0; !status && e < s->dims.n_experts; e++)
         for (int64_t r = 0; !status && r < d; r += CONVERT_ROWS) {
             const int64_t n = d - r < CONVERT_ROWS ? d - r : CONVERT_ROWS;
-            unsigned char *at = (unsigned char *)l->down[e].data + (size_t)(r * f) * hcsmoe_dtype_size(l->down[e].dtype);
+            unsigned char *at = (unsigned char *)l->down[e].data +
+                                (size_t)(r * f) * hcsmoe_dtype_size(l->down[e].dtype);
             const hcsmoe_tensor from = hcsmoe_matrix(at, l->down[e].dtype, n, f);
             const hcsmoe_tensor to = hcsmoe_matrix(rows, HCSMOE_DTYPE_F64, n, f);
             status = k->convert(k, &from, &to);
             if (!status)
-                status = k->dgemm(k, 0, 1, 1, n, f, 1.0, o->hidden_sum + e * f, f, rows, f, 0.0, s->output_mean + e * d + r, d);
+                status = k->dgemm(k, 0, 1, 1, n, f, 1.0, o->hidden_sum + e * f, f, rows, f, 0.0,
+                                  s->output_mean + e * d + r, d);
         }
     mem_free(rows);
     return status;

@@ -1,5 +1,6 @@
 /*
  * observe.h - statistics of one layer while the calibration tokens pass through it.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_OBSERVE_H
 #define CORE_RUN_OBSERVE_H
@@ -20,7 +21,8 @@ struct states {
     int n;
 };
 
-/* Everything known about one layer. `view` is what components see; its members point here or into the layer. */
+/* Everything known about one layer. `view` is what components see; its members point here or into
+ * the layer. */
 struct layer_stats {
     hcsmoe_layer_dims dims;
     hcsmoe_stats view;
@@ -35,32 +37,35 @@ struct observation {
     const struct config *config;
     const struct model *m;
     uint64_t needs;
-    int64_t n_tokens;         /* T */
+    int64_t n_tokens;          /* T */
     struct layer_stats *stats; /* of the layer in flight */
-    double *hidden_sum;       /* [E, F]; OUTPUT_MEAN */
-    float *inputs;            /* [T, D]; LAYER_INPUT */
-    int32_t *ids;             /* [T, K]; LAYER_INPUT */
-    float *weights;           /* [T, K]; LAYER_INPUT */
-    bool collected;           /* a second loop: statistics are complete, only inputs are kept again */
+    double *hidden_sum;        /* [E, F]; OUTPUT_MEAN */
+    float *inputs;             /* [T, D]; LAYER_INPUT */
+    int32_t *ids;              /* [T, K]; LAYER_INPUT */
+    float *weights;            /* [T, K]; LAYER_INPUT */
+    bool collected; /* a second loop: statistics are complete, only inputs are kept again */
     int64_t quality_tokens;
-    float *quality_x;         /* [quality_tokens, D] */
-    int32_t *usage_ids;       /* of one chunk, when usage_top_k is not the model's own */
+    float *quality_x;   /* [quality_tokens, D] */
+    int32_t *usage_ids; /* of one chunk, when usage_top_k is not the model's own */
     float *usage_weights;
     int64_t usage_capacity;
 };
 
-int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_dims *dims) MUST_CHECK;
+int states_open(struct states *s, const struct instance *i,
+                const hcsmoe_layer_dims *dims) MUST_CHECK;
 void states_clear(struct states *s);
 void states_release(struct states *s);
 
-int layer_stats_open(struct layer_stats *s, const struct config *c, const struct model *m, int layer, int64_t n_tokens,
-                     uint64_t needs) MUST_CHECK;
+int layer_stats_open(struct layer_stats *s, const struct config *c, const struct model *m,
+                     int layer, int64_t n_tokens, uint64_t needs) MUST_CHECK;
 void layer_stats_release(struct layer_stats *s);
 
-int observation_open(struct observation *o, const struct config *c, const struct model *m, uint64_t needs, int64_t n_tokens) MUST_CHECK;
+int observation_open(struct observation *o, const struct config *c, const struct model *m,
+                     uint64_t needs, int64_t n_tokens) MUST_CHECK;
 void observation_release(struct observation *o);
 /* Bytes that it holds beside the layer and the hidden states: for the plan. */
-int64_t observation_bytes(const struct config *c, const struct model *m, uint64_t needs, int64_t n_tokens);
+int64_t observation_bytes(const struct config *c, const struct model *m, uint64_t needs,
+                          int64_t n_tokens);
 
 /* The observer to hand to forward_layer for a layer whose statistics go to s. */
 struct observer observation_start(struct observation *o, struct layer_stats *s);

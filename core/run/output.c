@@ -18,7 +18,8 @@
 
 enum {
     COPY_BYTES = 16 * 1024 * 1024,
-    SMALL_FILE_MAX = 256 * 1024 * 1024, /* tokenizers and the like; weights are not copied as files */
+    SMALL_FILE_MAX =
+        256 * 1024 * 1024, /* tokenizers and the like; weights are not copied as files */
 };
 
 /* The real path of the nearest folder above that exists, for "is it inside". New string (free). */
@@ -47,17 +48,22 @@ int output_check(const char *target, const struct model *m, bool overwrite)
     if (path_exists(target) && !path_is_folder(target))
         status = fail(HCSMOE_EINVAL, "output folder %s: a file of that name is there", target);
     else if (path_exists(target) && out && in && (path_within(out, in) || path_within(in, out)))
-        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s, or around it", target, m->folder);
+        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s, or around it", target,
+                      m->folder);
     else if (!path_exists(target) && out && in && path_within(out, in))
         status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s", target, m->folder);
     else if (path_exists(target) && !path_folder_is_empty(target) && !overwrite)
-        status = fail(HCSMOE_EINVAL, "output folder %s: exists and is not empty; set [output] overwrite = yes to replace it", target);
-    free(out);
-    free(in);
+        status = fail(
+            HCSMOE_EINVAL,
+            "output folder %s: exists and is not empty; set [output] overwrite = yes to replace it",
+            target);
+    free(out); /* from realpath */
+    free(in);  /* from realpath */
     return status;
 }
 
-int output_open(struct output *o, const struct model *m, const char *target, enum layout layout, bool overwrite)
+int output_open(struct output *o, const struct model *m, const char *target, enum layout layout,
+                bool overwrite)
 {
     uint64_t reserve = 1024;
     char name[SAFETENSORS_NAME_MAX + 1], *parent, *sub;
@@ -82,14 +88,17 @@ int output_open(struct output *o, const struct model *m, const char *target, enu
         status = path_make_folder(sub);
     mem_free(parent);
     mem_free(sub);
-    /* The header's reserve: every input tensor, and for every expert its own three names and a map per layer. */
+    /* The header's reserve: every input tensor, and for every expert its own three names and a map
+     * per layer. */
     for (size_t i = 0; i < m->shards.n_tensors; i++)
         reserve += st_header_bytes(shards_at(&m->shards, i)->name, 4);
     for (int l = 0; !status && l < m->desc.n_layers; l++) {
         if (!m->layers[l].desc.is_moe)
             continue;
-        status = model_tensor_name(m, HCSMOE_ROLE_GATE, l, (int)m->layers[l].desc.n_experts - 1, name, sizeof name);
-        reserve += (uint64_t)(3 * m->layers[l].desc.n_experts + 1) * (st_header_bytes(name, 2) + 16);
+        status = model_tensor_name(m, HCSMOE_ROLE_GATE, l, (int)m->layers[l].desc.n_experts - 1,
+                                   name, sizeof name);
+        reserve +=
+            (uint64_t)(3 * m->layers[l].desc.n_experts + 1) * (st_header_bytes(name, 2) + 16);
     }
     if (!status) {
         status = shard_writer_create(&o->writer, o->temporary, reserve);
@@ -110,7 +119,8 @@ static int written_mark(struct output *o, const struct st_entry *e)
     return 0;
 }
 
-static int tensor_add(struct output *o, const char *name, uint32_t dtype, uint32_t ndim, const int64_t *shape, const void *bytes)
+static int tensor_add(struct output *o, const char *name, uint32_t dtype, uint32_t ndim,
+                      const int64_t *shape, const void *bytes)
 {
     int64_t n = 1;
     for (uint32_t i = 0; i < ndim; i++)
@@ -129,7 +139,8 @@ static int matrix_add(struct output *o, int role, int layer, int expert, const h
 }
 
 /* All experts in one tensor, one after the other: parts[] of each. */
-static int fused_add(struct output *o, const struct st_entry *e, const struct merged *x, int parts, const hcsmoe_tensor *const *part)
+static int fused_add(struct output *o, const struct st_entry *e, const struct merged *x, int parts,
+                     const hcsmoe_tensor *const *part)
 {
     int64_t shape[3] = {x->router_rows, parts * part[0]->shape[0], part[0]->shape[1]};
     int status = shard_writer_begin(&o->writer, e->name, e->dtype, 3, shape);
@@ -137,7 +148,9 @@ static int fused_add(struct output *o, const struct st_entry *e, const struct me
     for (int64_t i = 0; !status && i < x->router_rows; i++)
         for (int p = 0; !status && p < parts; p++) {
             const hcsmoe_tensor *t = &part[p][x->map[i]];
-            status = shard_writer_append(&o->writer, t->data, (uint64_t)hcsmoe_tensor_elements(t) * hcsmoe_dtype_size(t->dtype));
+            status = shard_writer_append(&o->writer, t->data,
+                                         (uint64_t)hcsmoe_tensor_elements(t) *
+                                             hcsmoe_dtype_size(t->dtype));
         }
     const int64_t n = shape[0] * shape[1] * shape[2];
     o->bytes += n * (int64_t)hcsmoe_dtype_size(e->dtype);
@@ -145,7 +158,8 @@ static int fused_add(struct output *o, const struct st_entry *e, const struct me
     return status;
 }
 
-static int experts_add(struct output *o, const struct layer *l, const struct merged *x, bool touched)
+static int experts_add(struct output *o, const struct layer *l, const struct merged *x,
+                       bool touched)
 {
     const struct layer_source *s = &o->m->layers[l->index];
     const bool expand = o->layout == LAYOUT_EXPANDED;
@@ -154,10 +168,12 @@ static int experts_add(struct output *o, const struct layer *l, const struct mer
 
     for (int64_t e = 0; expand && e < n; e++)
         if (x->map[e] < 0)
-            return fail(HCSMOE_EUNSUPPORTED, "layer %d: expert %lld is pruned: layout = expanded has no place for that", l->index,
-                        (long long)e);
+            return fail(HCSMOE_EUNSUPPORTED,
+                        "layer %d: expert %lld is pruned: layout = expanded has no place for that",
+                        l->index, (long long)e);
     if (s->fused_gate_up && (expand || !touched)) {
-        const hcsmoe_tensor *const up[2] = {x->layer.gate, x->layer.up}, *const down[1] = {x->layer.down};
+        const hcsmoe_tensor *const up[2] = {x->layer.gate, x->layer.up}, *const down[1] = {
+                                                                             x->layer.down};
         status = fused_add(o, s->fused_gate_up, x, 2, up);
         return status ? status : fused_add(o, s->fused_down, x, 1, down);
     }
@@ -225,7 +241,8 @@ int output_layer(struct output *o, const struct layer *l, const struct merged *x
 
 static int by_address(const void *a, const void *b)
 {
-    const struct st_entry *const p = *(const struct st_entry *const *)a, *const q = *(const struct st_entry *const *)b;
+    const struct st_entry *const p = *(const struct st_entry *const *)a,
+                                 *const q = *(const struct st_entry *const *)b;
     return p < q ? -1 : p > q;
 }
 
@@ -261,8 +278,10 @@ static int others_copy(struct output *o)
 
 static bool file_copied(const char *name)
 {
-    static const char *const not_these[] = {".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf",
-                                            ".tmp"};
+    static const char *const not_these[] = {".safetensors", ".safetensors.index.json",
+                                            ".bin",         ".bin.index.json",
+                                            ".pt",          ".pth",
+                                            ".gguf",        ".tmp"};
     if (name[0] == '.' || !strcmp(name, "config.json") || !strcmp(name, "hcsmoe"))
         return false;
     for (size_t i = 0; i < sizeof not_these / sizeof *not_these; i++)
@@ -277,12 +296,14 @@ static int files_copy(struct output *o)
     int status = d ? 0 : fail_errno(o->m->folder, "cannot be listed");
 
     for (struct dirent *e; !status && (e = readdir(d)) != NULL;) {
-        char *from = path_join(o->m->folder, e->d_name), *to = path_join(o->temporary, e->d_name), *text = NULL;
+        char *from = path_join(o->m->folder, e->d_name), *to = path_join(o->temporary, e->d_name),
+             *text = NULL;
         struct stat st;
         size_t size;
         if (!from || !to)
             status = HCSMOE_ENOMEM;
-        else if (file_copied(e->d_name) && !stat(from, &st) && S_ISREG(st.st_mode) && st.st_size <= SMALL_FILE_MAX) {
+        else if (file_copied(e->d_name) && !stat(from, &st) && S_ISREG(st.st_mode) &&
+                 st.st_size <= SMALL_FILE_MAX) {
             status = path_read(from, SMALL_FILE_MAX, &text, &size);
             if (!status)
                 status = path_write(to, text, size);
@@ -314,12 +335,16 @@ static int config_write(struct output *o, json_t *hcsmoe)
 
     json_t *a = json_object_get(c, "architectures");
     if (!bad && json_is_string(json_array_get(a, 0)))
-        bad |= json_array_set_new(a, 0, prefixed(json_string_value(json_array_get(a, 0)), "Hcsmoe", mapped));
+        bad |= json_array_set_new(
+            a, 0, prefixed(json_string_value(json_array_get(a, 0)), "Hcsmoe", mapped));
     if (!bad && json_is_string(json_object_get(c, "model_type")))
-        bad |= json_object_set_new(c, "model_type", prefixed(json_string_value(json_object_get(c, "model_type")), "hcsmoe_", mapped));
+        bad |= json_object_set_new(
+            c, "model_type",
+            prefixed(json_string_value(json_object_get(c, "model_type")), "hcsmoe_", mapped));
     if (!bad && o->ffn) {
         if (!d->key_expert_ffn)
-            return fail(HCSMOE_EUNSUPPORTED, "this family's config has no key for the width of experts");
+            return fail(HCSMOE_EUNSUPPORTED,
+                        "this family's config has no key for the width of experts");
         bad |= json_object_set_new(c, d->key_expert_ffn, json_integer(o->ffn));
     }
     bad |= json_object_set_new(hcsmoe, "layout", json_string(mapped ? "mapped" : "expanded"));
@@ -328,7 +353,7 @@ static int config_write(struct output *o, json_t *hcsmoe)
     char *text = bad ? NULL : json_dumps(c, JSON_INDENT(2));
     char *path = path_join(o->temporary, "config.json");
     int status = text && path ? path_write(path, text, strlen(text)) : fail_memory(0);
-    free(text);
+    free(text); /* from json_dumps */
     mem_free(path);
     json_decref(c);
     return status;
@@ -367,7 +392,9 @@ int output_finish(struct output *o)
 
     if (!status && path_exists(o->target)) {
         if (!path_folder_is_empty(o->target) && !o->overwrite)
-            status = fail(HCSMOE_EINVAL, "output folder %s: something was put there while the run went on", o->target);
+            status =
+                fail(HCSMOE_EINVAL,
+                     "output folder %s: something was put there while the run went on", o->target);
         old = mem_printf("%s.replaced-%ld", o->target, (long)getpid());
         if (!status && (!old || rename(o->target, old)))
             status = fail_errno(o->target, "cannot be replaced");

@@ -1,5 +1,6 @@
 /*
  * output.h - the output folder: written beside its place, renamed when complete.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_OUTPUT_H
 #define CORE_RUN_OUTPUT_H
@@ -19,21 +20,25 @@ struct output {
     const struct st_entry **written; /* input tensors that the layers took care of */
     size_t n_written, capacity;
     int64_t parameters, bytes;
-    int64_t ffn;          /* of merged experts; 0: unchanged */
-    json_t *layers;       /* config.json's hcsmoe.layers */
+    int64_t ffn;    /* of merged experts; 0: unchanged */
+    json_t *layers; /* config.json's hcsmoe.layers */
 };
 
-/* Refuses a target that holds something (unless overwrite), that lies inside the input or holds it, or cannot be made. Makes
- * the temporary folder. */
+/* Refuses a target that holds something (unless overwrite), that lies inside the input or holds it,
+ * or cannot be made. Makes the temporary folder. */
 int output_check(const char *target, const struct model *m, bool overwrite) MUST_CHECK;
-int output_open(struct output *o, const struct model *m, const char *target, enum layout layout, bool overwrite) MUST_CHECK;
+int output_open(struct output *o, const struct model *m, const char *target, enum layout layout,
+                bool overwrite) MUST_CHECK;
 /* One layer; merged NULL: a dense one. touched: it was merged, and config.json lists it. */
-int output_layer(struct output *o, const struct layer *l, const struct merged *x, bool touched) MUST_CHECK;
-/* All other tensors, small files, config.json with `hcsmoe` (new reference; its layers and layout are filled in here). */
+int output_layer(struct output *o, const struct layer *l, const struct merged *x,
+                 bool touched) MUST_CHECK;
+/* All other tensors, small files, config.json with `hcsmoe` (new reference; its layers and layout
+ * are filled in here). */
 int output_tail(struct output *o, json_t *hcsmoe) MUST_CHECK;
 /* A file below hcsmoe/ of the folder. */
 int output_file(struct output *o, const char *name, const void *bytes, size_t size) MUST_CHECK;
-char *output_path(const struct output *o, const char *name); /* in the temporary hcsmoe/ folder; new string */
+char *output_path(const struct output *o,
+                  const char *name); /* in the temporary hcsmoe/ folder; new string */
 /* fsync, rename. Until then nothing stands at the target. */
 int output_finish(struct output *o) MUST_CHECK;
 void output_release(struct output *o); /* removes the temporary folder unless finished */

@@ -1,5 +1,6 @@
 /*
- * pipeline.c - reads top to bottom as a run goes: prepare, plan, every layer once, write, report, evaluate.
+ * pipeline.c - reads top to bottom as a run goes: prepare, plan, every layer once, write, report,
+ * evaluate.
  * SPDX-License-Identifier: MIT
  */
 #include "run/pipeline.h"
@@ -92,14 +93,16 @@ static int layer_observe(struct run *r, struct layer *l, bool observe)
 }
 
 /* MoE(x) of the quality tokens, in pieces that the workspace holds. */
-static int quality_run(struct run *r, const struct layer *l, const int64_t *map, int64_t ffn, float *out)
+static int quality_run(struct run *r, const struct layer *l, const int64_t *map, int64_t ffn,
+                       float *out)
 {
     const struct observation *o = &r->observation;
     const int64_t width = r->p.m->desc.width, most = r->forward.workspace.rows;
     int status = 0;
     for (int64_t i = 0; !status && i < o->quality_tokens; i += most) {
         const int64_t n = o->quality_tokens - i < most ? o->quality_tokens - i : most;
-        status = decoder_moe(r->p.m, l, &r->forward.workspace, n, o->quality_x + i * width, map, ffn, out + i * width);
+        status = decoder_moe(r->p.m, l, &r->forward.workspace, n, o->quality_x + i * width, map,
+                             ffn, out + i * width);
     }
     return status;
 }
@@ -187,7 +190,8 @@ static int layers_loop(struct run *r, bool observe, bool merge)
     struct layer_reader *reader = NULL;
     int status = r->p.forward ? forward_open(&r->forward, m, &r->p.batch, true) : 0;
 
-    progress_start(merge ? "merge" : "observe", r->p.forward ? r->plan.flops / r->plan.passes : m->desc.n_layers);
+    progress_start(merge ? "merge" : "observe",
+                   r->p.forward ? r->plan.flops / r->plan.passes : m->desc.n_layers);
     if (!status)
         status = layers_start(&reader, m);
     for (int i = 0; !status && i < m->desc.n_layers; i++) {
@@ -195,7 +199,8 @@ static int layers_loop(struct run *r, bool observe, bool merge)
         char stage[48];
         snprintf(stage, sizeof stage, "layer %d/%d", i + 1, m->desc.n_layers);
         progress_stage(stage);
-        status = host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &l);
+        status =
+            host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &l);
         if (!status)
             status = layer_observe(r, l, observe);
         if (!status && merge)
@@ -252,7 +257,8 @@ static int tail_write(struct run *r)
     return status;
 }
 
-/* report.json and report.txt, into the folder still being made or over those of the finished one. */
+/* report.json and report.txt, into the folder still being made or over those of the finished one.
+ */
 static int report_write(struct run *r, const char *folder)
 {
     struct str text = {0};
@@ -268,7 +274,7 @@ static int report_write(struct run *r, const char *folder)
     if (!status)
         status = path_write(b, text.text, text.len);
     str_release(&text);
-    free(json);
+    free(json); /* from json_dumps */
     mem_free(a);
     mem_free(b);
     return status;
@@ -283,7 +289,8 @@ static int merge_run(struct run *r)
     if (!status)
         status = stats_open(r);
     if (!status)
-        status = observation_open(&r->observation, c, r->p.m, r->p.needs, r->p.forward ? r->p.batch.n_tokens : 0);
+        status = observation_open(&r->observation, c, r->p.m, r->p.needs,
+                                  r->p.forward ? r->p.batch.n_tokens : 0);
     if (!status)
         status = r->p.budget ? budget_loop(r) : layers_loop(r, true, true);
     observation_release(&r->observation);
@@ -300,7 +307,8 @@ static int merge_run(struct run *r)
 }
 
 /* Scores the prepared requests with a model; the result goes to the report as `when`. */
-static int evaluate_run(struct eval_plan *plan, struct model *m, int64_t memory, json_t **result, struct str *table)
+static int evaluate_run(struct eval_plan *plan, struct model *m, int64_t memory, json_t **result,
+                        struct str *table)
 {
     struct score_request *requests;
     size_t n;
@@ -314,7 +322,8 @@ static int evaluate_before(struct run *r)
 {
     json_t *result = NULL;
     const double begin = now_s();
-    int status = evaluate_run(r->p.eval, r->p.m, r->c->memory_limit, &result, &r->report.table_before);
+    int status =
+        evaluate_run(r->p.eval, r->p.m, r->c->memory_limit, &result, &r->report.table_before);
     r->times.eval += now_s() - begin;
     return status ? status : report_eval(&r->report, "before", result);
 }
@@ -325,10 +334,13 @@ static int evaluate_after(struct run *r)
     struct model *m = NULL;
     json_t *result = NULL;
     const double begin = now_s();
-    int status = c->merges ? model_open(&m, c->output_path, NULL, c->family, &c->ini, c->registry, c->host) : 0;
+    int status =
+        c->merges ? model_open(&m, c->output_path, NULL, c->family, &c->ini, c->registry, c->host)
+                  : 0;
 
     if (!status)
-        status = evaluate_run(r->p.eval, c->merges ? m : r->p.m, c->memory_limit, &result, &r->report.table_after);
+        status = evaluate_run(r->p.eval, c->merges ? m : r->p.m, c->memory_limit, &result,
+                              &r->report.table_after);
     model_close(m);
     r->times.eval += now_s() - begin;
     return status ? status : report_eval(&r->report, "after", result);
@@ -376,7 +388,8 @@ int pipeline_run(struct config *c, bool *started)
             status = folder ? report_write(&r, folder) : HCSMOE_ENOMEM;
             mem_free(folder);
         } else if (status && c->merges) {
-            fail_in(status, "the merged checkpoint is complete at %s; its evaluation failed", c->output_path);
+            fail_in(status, "the merged checkpoint is complete at %s; its evaluation failed",
+                    c->output_path);
         }
     }
     times_fix(&r);
@@ -419,11 +432,12 @@ int pipeline_eval(struct config *c, const char *folder, const char *json)
     if (!status && json) {
         char *text = json_dumps(result, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
         status = text ? path_write(json, text, strlen(text)) : fail_memory(0);
-        free(text);
+        free(text); /* from json_dumps */
     }
     if (!status) {
         fputs(str_text(&table), stdout);
-        status = fflush(stdout) ? fail_errno("standard output", "cannot be written") : result_append(c, path_base(folder), str_text(&table));
+        status = fflush(stdout) ? fail_errno("standard output", "cannot be written")
+                                : result_append(c, path_base(folder), str_text(&table));
     }
     json_decref(result);
     str_release(&table);

@@ -13,7 +13,8 @@
 #include "run/output.h"
 
 enum {
-    PROCESS_BYTES = 48 * 1024 * 1024, /* program, libraries, BLAS buffers of a few threads; seen: 30 to 45 MB */
+    PROCESS_BYTES =
+        48 * 1024 * 1024, /* program, libraries, BLAS buffers of a few threads; seen: 30 to 45 MB */
 };
 
 bool layer_touched(const struct config *c, const struct model *m, int layer)
@@ -25,14 +26,16 @@ static int groups_check(const struct prepared *p, const struct config *c)
 {
     const struct model *m = p->m;
     if (c->start_layer >= m->desc.n_layers)
-        return fail(HCSMOE_EINVAL, "[group] start_layer = %lld: the model has %d layers", (long long)c->start_layer, m->desc.n_layers);
+        return fail(HCSMOE_EINVAL, "[group] start_layer = %lld: the model has %d layers",
+                    (long long)c->start_layer, m->desc.n_layers);
     if (!p->n_touched)
-        return fail(HCSMOE_EINVAL, "%s: no layer to merge: %lld MoE layers, start_layer = %lld", m->folder,
-                    (long long)m->n_moe_layers, (long long)c->start_layer);
+        return fail(HCSMOE_EINVAL, "%s: no layer to merge: %lld MoE layers, start_layer = %lld",
+                    m->folder, (long long)m->n_moe_layers, (long long)c->start_layer);
     for (int l = 0; l < m->desc.n_layers; l++)
         if (layer_touched(c, m, l) && c->num_average_groups > m->layers[l].n_stored)
-            return fail(HCSMOE_EINVAL, "[group] num_average_groups = %lld: layer %d has %lld experts", (long long)c->num_average_groups,
-                        l, (long long)m->layers[l].n_stored);
+            return fail(HCSMOE_EINVAL,
+                        "[group] num_average_groups = %lld: layer %d has %lld experts",
+                        (long long)c->num_average_groups, l, (long long)m->layers[l].n_stored);
     return 0;
 }
 
@@ -44,28 +47,35 @@ static int change_check(const struct prepared *p, const struct config *c)
         const struct layer_source *s = &p->m->layers[l];
         if (!layer_touched(c, p->m, l))
             continue;
-        const hcsmoe_layer_dims dims = {sizeof dims, l, s->n_stored, s->desc.top_k, p->m->desc.width, s->desc.ffn, p->batch.n_tokens};
+        const hcsmoe_layer_dims dims = {
+            sizeof dims,      l,           s->n_stored,      s->desc.top_k,
+            p->m->desc.width, s->desc.ffn, p->batch.n_tokens};
         int status = merge_shape(c, &dims, c->num_average_groups, &shape);
         if (status || p->budget || shape.n_experts < s->n_stored || shape.ffn < s->desc.ffn)
             return status;
     }
-    return fail(HCSMOE_EINVAL, "[group] num_average_groups = %lld keeps every expert of every layer: nothing would be merged",
+    return fail(HCSMOE_EINVAL,
+                "[group] num_average_groups = %lld keeps every expert of every layer: nothing "
+                "would be merged",
                 (long long)c->num_average_groups);
 }
 
 static int calibration_open(struct prepared *p, const struct config *c)
 {
-    int status = corpus_read(&p->blocks, c->data, p->tokenizer, c->n_sentences, c->block_size, (uint64_t)c->seed);
+    int status = corpus_read(&p->blocks, c->data, p->tokenizer, c->n_sentences, c->block_size,
+                             (uint64_t)c->seed);
     batch_init(&p->batch, p->m->desc.width);
     for (int64_t i = 0; !status && i < p->blocks.n_blocks; i++)
-        status = batch_add(&p->batch, p->blocks.ids + i * p->blocks.block_size, p->blocks.block_size, 0, NULL);
+        status = batch_add(&p->batch, p->blocks.ids + i * p->blocks.block_size,
+                           p->blocks.block_size, 0, NULL);
     return status;
 }
 
 int prepare(struct prepared *p, struct config *c)
 {
     *p = (struct prepared){0};
-    int status = model_open(&p->m, c->model_name, c->model_path, c->family, &c->ini, c->registry, c->host);
+    int status =
+        model_open(&p->m, c->model_name, c->model_path, c->family, &c->ini, c->registry, c->host);
 
     if (!status && c->merges) {
         p->needs = config_needs(c);
@@ -84,7 +94,8 @@ int prepare(struct prepared *p, struct config *c)
     if (!status && p->forward)
         status = calibration_open(p, c);
     if (!status && c->evaluates)
-        status = eval_plan_open(&p->eval, &c->eval, c->registry, c->host, p->tokenizer, p->m->context);
+        status =
+            eval_plan_open(&p->eval, &c->eval, c->registry, c->host, p->tokenizer, p->m->context);
     if (status)
         prepared_release(p);
     return status;
@@ -100,7 +111,8 @@ void prepared_release(struct prepared *p)
     *p = (struct prepared){0};
 }
 
-/* FLOPs of the calibrating pass: forward, and with OUTPUT_MEAN gate and up of every expert on every token. */
+/* FLOPs of the calibrating pass: forward, and with OUTPUT_MEAN gate and up of every expert on every
+ * token. */
 static double pass_flops(const struct prepared *p)
 {
     double sum = 0;
@@ -108,7 +120,8 @@ static double pass_flops(const struct prepared *p)
         const struct layer_source *s = &p->m->layers[l];
         sum += forward_flops(p->m, &p->batch, l);
         if (s->desc.is_moe && (p->needs & HCSMOE_STAT_OUTPUT_MEAN))
-            sum += 4.0 * (double)p->batch.n_tokens * (double)(s->n_stored - s->desc.top_k) * (double)s->desc.ffn * (double)p->m->desc.width;
+            sum += 4.0 * (double)p->batch.n_tokens * (double)(s->n_stored - s->desc.top_k) *
+                   (double)s->desc.ffn * (double)p->m->desc.width;
     }
     return sum;
 }
@@ -124,12 +137,22 @@ static int64_t working_bytes(const struct prepared *p, const struct config *c)
     for (int l = 0; l < m->desc.n_layers; l++) {
         const struct layer_source *s = &m->layers[l];
         double sums = 0; /* only tells the kernel that they are wanted */
-        const hcsmoe_experts_args e = {.struct_size = sizeof e, .top_k = (int32_t)s->desc.top_k, .n_tokens = p->batch.chunk_largest,
-                                       .width = m->desc.width, .n_experts = s->desc.is_moe ? s->n_stored : 1, .ffn = s->desc.ffn,
-                                       .hidden_sum = p->needs & HCSMOE_STAT_OUTPUT_MEAN ? &sums : NULL};
-        const hcsmoe_attention_args a = {.struct_size = sizeof a, .n_tokens = p->batch.chunk_largest, .n_heads = m->desc.n_heads,
-                                         .n_kv_heads = m->desc.n_kv_heads, .head_dim = m->desc.head_dim, .v_head_dim = m->desc.v_head_dim};
-        const int64_t bytes = ops->working_bytes(c->kernels.self, &c->host->abi, &e, &a, m->desc.vocabulary);
+        const hcsmoe_experts_args e = {.struct_size = sizeof e,
+                                       .top_k = (int32_t)s->desc.top_k,
+                                       .n_tokens = p->batch.chunk_largest,
+                                       .width = m->desc.width,
+                                       .n_experts = s->desc.is_moe ? s->n_stored : 1,
+                                       .ffn = s->desc.ffn,
+                                       .hidden_sum =
+                                           p->needs & HCSMOE_STAT_OUTPUT_MEAN ? &sums : NULL};
+        const hcsmoe_attention_args a = {.struct_size = sizeof a,
+                                         .n_tokens = p->batch.chunk_largest,
+                                         .n_heads = m->desc.n_heads,
+                                         .n_kv_heads = m->desc.n_kv_heads,
+                                         .head_dim = m->desc.head_dim,
+                                         .v_head_dim = m->desc.v_head_dim};
+        const int64_t bytes =
+            ops->working_bytes(c->kernels.self, &c->host->abi, &e, &a, m->desc.vocabulary);
         if (bytes > most)
             most = bytes;
     }
@@ -144,12 +167,16 @@ static int64_t result_bytes(const struct prepared *p, const struct config *c)
         hcsmoe_merge_shape shape;
         if (!layer_touched(c, p->m, l))
             continue;
-        const hcsmoe_layer_dims dims = {sizeof dims, l, s->n_stored, s->desc.top_k, p->m->desc.width, s->desc.ffn, 0};
+        const hcsmoe_layer_dims dims = {
+            sizeof dims, l, s->n_stored, s->desc.top_k, p->m->desc.width, s->desc.ffn, 0};
         if (merge_shape(c, &dims, c->num_average_groups, &shape))
             continue;
-        const uint64_t experts = s->fused_gate_up ? s->fused_gate_up->size + s->fused_down->size
-                                                  : (s->gate[0]->size + s->up[0]->size + s->down[0]->size) * (uint64_t)s->n_stored;
-        const double kept = (double)(shape.n_experts * shape.ffn) / (double)(s->n_stored * s->desc.ffn);
+        const uint64_t experts =
+            s->fused_gate_up
+                ? s->fused_gate_up->size + s->fused_down->size
+                : (s->gate[0]->size + s->up[0]->size + s->down[0]->size) * (uint64_t)s->n_stored;
+        const double kept =
+            (double)(shape.n_experts * shape.ffn) / (double)(s->n_stored * s->desc.ffn);
         bytes -= (int64_t)((double)experts * (1 - kept));
     }
     return bytes;
@@ -171,7 +198,8 @@ int plan_make(struct plan *plan, const struct prepared *p, const struct config *
         const int64_t head = (int64_t)m->embed->size;
         int64_t layers = 2 * (int64_t)m->layer_bytes_max;
         if (p->forward) {
-            layers += forward_bytes(m, p->batch.n_tokens, p->batch.chunk_largest, p->needs & HCSMOE_STAT_ROUTING_SCORE, mean) +
+            layers += forward_bytes(m, p->batch.n_tokens, p->batch.chunk_largest,
+                                    p->needs & HCSMOE_STAT_ROUTING_SCORE, mean) +
                       observation_bytes(c, m, p->needs, p->batch.n_tokens) + working_bytes(p, c);
         }
         for (int l = 0, seen = 0; l < m->desc.n_layers && !seen; l++)
@@ -213,8 +241,9 @@ void bytes_print(struct str *out, int64_t bytes)
 
 static void needs_print(struct str *out, uint64_t needs)
 {
-    static const char *const names[] = {"weights", "router_weight", "usage", "routing_score", "router_gram", "output_mean",
-                                        "layer_input", "hidden", "output", "weight_gram", "tiles"};
+    static const char *const names[] = {
+        "weights",     "router_weight", "usage",  "routing_score", "router_gram", "output_mean",
+        "layer_input", "hidden",        "output", "weight_gram",   "tiles"};
     bool first = true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (needs & ((uint64_t)1 << i)) {
@@ -223,25 +252,30 @@ static void needs_print(struct str *out, uint64_t needs)
         }
 }
 
-void plan_print(const struct plan *plan, const struct prepared *p, const struct config *c, struct str *out)
+void plan_print(const struct plan *plan, const struct prepared *p, const struct config *c,
+                struct str *out)
 {
     const struct model *m = p->m;
-    str_addf(out, "model       %s: %s, %d layers (%lld MoE), %.3g parameters, ", m->folder, m->family.component->c.name,
-             m->desc.n_layers, (long long)m->n_moe_layers, (double)m->parameters);
+    str_addf(out, "model       %s: %s, %d layers (%lld MoE), %.3g parameters, ", m->folder,
+             m->family.component->c.name, m->desc.n_layers, (long long)m->n_moe_layers,
+             (double)m->parameters);
     bytes_print(out, (int64_t)m->shards.bytes);
     str_add(out, "\n");
     if (c->merges) {
         str_add(out, "statistics  ");
         needs_print(out, p->needs);
         if (p->forward)
-            str_addf(out, "; calibrate %lld x %lld tokens", (long long)p->blocks.n_blocks, (long long)p->blocks.block_size);
+            str_addf(out, "; calibrate %lld x %lld tokens", (long long)p->blocks.n_blocks,
+                     (long long)p->blocks.block_size);
         else
             str_add(out, "; no calibration");
-        str_addf(out, "\nmerge       %d layers to %lld groups: %s", p->n_touched, (long long)c->num_average_groups, c->cluster.component->c.name);
+        str_addf(out, "\nmerge       %d layers to %lld groups: %s", p->n_touched,
+                 (long long)c->num_average_groups, c->cluster.component->c.name);
         for (int i = 0; i < c->n_bases; i++)
             str_addf(out, "%s%s", i ? "+" : " on ", c->bases[i].component->c.name);
-        str_addf(out, ", %s\nwork        %d pass%s, %.3g FLOP, read ", c->merge.component->c.name, plan->passes,
-                 plan->passes > 1 ? "es (observe all layers, then merge)" : "", plan->flops);
+        str_addf(out, ", %s\nwork        %d pass%s, %.3g FLOP, read ", c->merge.component->c.name,
+                 plan->passes, plan->passes > 1 ? "es (observe all layers, then merge)" : "",
+                 plan->flops);
         bytes_print(out, plan->read_bytes);
         str_add(out, ", write ");
         bytes_print(out, plan->write_bytes);
@@ -252,8 +286,10 @@ void plan_print(const struct plan *plan, const struct prepared *p, const struct 
         str_add(out, " free\n");
     }
     if (p->eval)
-        str_addf(out, "evaluate    %lld documents, %lld requests, %lld tokens, %.3g FLOP%s\n", (long long)plan->documents,
-                 (long long)plan->requests, (long long)plan->eval_tokens, plan->eval_flops, c->before && c->merges ? ", twice" : "");
+        str_addf(out, "evaluate    %lld documents, %lld requests, %lld tokens, %.3g FLOP%s\n",
+                 (long long)plan->documents, (long long)plan->requests,
+                 (long long)plan->eval_tokens, plan->eval_flops,
+                 c->before && c->merges ? ", twice" : "");
     str_add(out, "memory      ");
     bytes_print(out, plan->peak_bytes);
     if (c->memory_limit) {
@@ -267,10 +303,12 @@ void plan_print(const struct plan *plan, const struct prepared *p, const struct 
 int plan_check(const struct plan *plan, const struct config *c)
 {
     if (c->memory_limit && plan->peak_bytes > c->memory_limit)
-        return fail(HCSMOE_EINVAL, "[run] memory_limit = %lld: the plan needs %lld bytes; fewer n_sentences or a shorter block_size take less",
+        return fail(HCSMOE_EINVAL,
+                    "[run] memory_limit = %lld: the plan needs %lld bytes; fewer n_sentences or a "
+                    "shorter block_size take less",
                     (long long)c->memory_limit, (long long)plan->peak_bytes);
     if (c->merges && plan->disk_bytes > plan->disk_free)
-        return fail(HCSMOE_EIO, "%s: the result needs %lld bytes, the disk has %lld", c->output_path, (long long)plan->disk_bytes,
-                    (long long)plan->disk_free);
+        return fail(HCSMOE_EIO, "%s: the result needs %lld bytes, the disk has %lld",
+                    c->output_path, (long long)plan->disk_bytes, (long long)plan->disk_free);
     return 0;
 }

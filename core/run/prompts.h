@@ -2,6 +2,7 @@
  * prompts.h - text to the tokens that are scored: few-shot examples, contexts and continuations, windows.
  *
  * eval-tasks.md sections 2, 6 and 7. Nothing here keeps state: any number of threads may call.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_PROMPTS_H
 #define CORE_RUN_PROMPTS_H

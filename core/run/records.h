@@ -1,5 +1,6 @@
 /*
  * records.h - the records of evaluation tasks: JSON lines, formatted by the tasks' plugins and kept.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_RECORDS_H
 #define CORE_RUN_RECORDS_H

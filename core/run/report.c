@@ -13,7 +13,8 @@
 #include "base/path.h"
 #include "base/version.h"
 
-static const double near_tie = 1e-3; /* a relative gap below it means that a little noise would have joined another pair */
+static const double near_tie =
+    1e-3; /* a relative gap below it means that a little noise would have joined another pair */
 
 static json_t *numbers(const double *x, int64_t n)
 {
@@ -45,7 +46,8 @@ static json_t *config_object(const struct config *c)
             json_object_set_new(root, line + 1, section);
         } else if (equals && section) {
             *equals = '\0';
-            const char *dot = strrchr(line, '.'); /* "hierarchical.linkage" is the option `linkage` */
+            const char *dot =
+                strrchr(line, '.'); /* "hierarchical.linkage" is the option `linkage` */
             json_object_set_new(section, dot ? dot + 1 : line, json_string(equals + 3));
         }
     }
@@ -68,17 +70,20 @@ int report_open(struct report *r, const struct config *c, const struct prepared 
     if (!config)
         return fail_memory(0);
     r->layers = json_array();
-    r->root = json_pack("{s:i, s:s, s:o, s:{s:s, s:s, s:i, s:I, s:I, s:I, s:I}}", "format", 1, "version", HCSMOE_VERSION, "config", config,
-                        "model", "name", path_base(m->folder), "family", m->family.component->c.name, "layers", m->desc.n_layers,
-                        "experts", (json_int_t)experts, "top_k", (json_int_t)top_k, "parameters", (json_int_t)m->parameters, "bytes",
-                        (json_int_t)m->shards.bytes);
+    r->root =
+        json_pack("{s:i, s:s, s:o, s:{s:s, s:s, s:i, s:I, s:I, s:I, s:I}}", "format", 1, "version",
+                  HCSMOE_VERSION, "config", config, "model", "name", path_base(m->folder), "family",
+                  m->family.component->c.name, "layers", m->desc.n_layers, "experts",
+                  (json_int_t)experts, "top_k", (json_int_t)top_k, "parameters",
+                  (json_int_t)m->parameters, "bytes", (json_int_t)m->shards.bytes);
     if (!r->root || !r->layers)
         return fail_memory(0);
     if (p->forward)
         json_object_set_new(r->root, "calibration",
-                            json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", path_base(c->data), "documents", (json_int_t)p->blocks.n_documents,
-                                      "blocks", (json_int_t)p->blocks.n_blocks, "tokens", (json_int_t)p->batch.n_tokens, "sha256",
-                                      p->blocks.sha256));
+                            json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", path_base(c->data),
+                                      "documents", (json_int_t)p->blocks.n_documents, "blocks",
+                                      (json_int_t)p->blocks.n_blocks, "tokens",
+                                      (json_int_t)p->batch.n_tokens, "sha256", p->blocks.sha256));
     return 0;
 }
 
@@ -91,16 +96,20 @@ static json_t *joins(const struct grouping *g, json_t *warnings)
         json_object_set_new(o, "gap", isfinite(j->gap) ? json_real(j->gap) : json_null());
         json_array_append_new(a, o);
         if (i < g->n_experts - g->n_groups && j->gap < near_tie)
-            json_array_append_new(warnings, json_sprintf("near tie: joining %d and %d at %.6g was ahead of the next pair by %.2g",
-                                                         j->a, j->b, j->height, j->gap));
+            json_array_append_new(
+                warnings,
+                json_sprintf(
+                    "near tie: joining %d and %d at %.6g was ahead of the next pair by %.2g", j->a,
+                    j->b, j->height, j->gap));
     }
     return a;
 }
 
-int report_layer(struct report *r, const struct config *c, const struct layer_stats *s, const struct grouping *g,
-                 const struct merged *x, double error)
+int report_layer(struct report *r, const struct config *c, const struct layer_stats *s,
+                 const struct grouping *g, const struct merged *x, double error)
 {
-    json_t *o = json_pack("{s:i}", "layer", s->dims.layer), *warnings = json_array(), *groups = json_array();
+    json_t *o = json_pack("{s:i}", "layer", s->dims.layer), *warnings = json_array(),
+           *groups = json_array();
     (void)c;
 
     for (int64_t e = 0; e < x->router_rows; e++)
@@ -136,10 +145,13 @@ int report_result(struct report *r, const struct prepared *p, const struct outpu
             continue;
         snprintf(key, sizeof key, "%d", l);
         json_t *written = json_object_get(json_object_get(o->layers, key), "experts");
-        json_array_append_new(experts, written ? json_copy(written) : json_integer(p->m->layers[l].n_stored));
+        json_array_append_new(experts, written ? json_copy(written)
+                                               : json_integer(p->m->layers[l].n_stored));
     }
-    int bad = json_object_set_new(r->root, "result", json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)o->parameters, "bytes",
-                                                               (json_int_t)o->bytes, "experts_per_layer", experts));
+    int bad =
+        json_object_set_new(r->root, "result",
+                            json_pack("{s:I, s:I, s:o}", "parameters", (json_int_t)o->parameters,
+                                      "bytes", (json_int_t)o->bytes, "experts_per_layer", experts));
     bad |= json_object_set(r->root, "layers", r->layers);
     return bad ? fail_memory(0) : 0;
 }
@@ -160,10 +172,13 @@ int report_eval(struct report *r, const char *when, json_t *result)
 int report_end(struct report *r, const struct times *t, int64_t planned)
 {
     int bad = json_object_set_new(r->root, "time_s",
-                                  json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "total", t->total, "read", t->read, "calibrate",
-                                            t->calibrate, "merge", t->merge, "write", t->write, "eval", t->eval));
-    bad |= json_object_set_new(r->root, "memory", json_pack("{s:I, s:I}", "peak_rss_bytes", (json_int_t)memory_peak_rss(),
-                                                            "planned_bytes", (json_int_t)planned));
+                                  json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "total", t->total,
+                                            "read", t->read, "calibrate", t->calibrate, "merge",
+                                            t->merge, "write", t->write, "eval", t->eval));
+    bad |=
+        json_object_set_new(r->root, "memory",
+                            json_pack("{s:I, s:I}", "peak_rss_bytes", (json_int_t)memory_peak_rss(),
+                                      "planned_bytes", (json_int_t)planned));
     return bad ? fail_memory(0) : 0;
 }
 
@@ -178,20 +193,19 @@ static void layer_text(const json_t *o, struct str *out)
     size_t i;
     int64_t n = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)groups, i, x)
-        if (json_integer_value(x) >= n)
-            n = json_integer_value(x) + 1;
+    json_array_foreach((json_t *)(uintptr_t)groups, i, x) if (json_integer_value(x) >= n) n =
+        json_integer_value(x) + 1;
     str_addf(out, "layer %3lld  ", (long long)json_integer_value(json_object_get(o, "layer")));
     for (int64_t g = 0; g < n; g++) {
         bool first = true;
         str_add(out, g ? " {" : "{");
-        json_array_foreach((json_t *)(uintptr_t)groups, i, x)
-            if (json_integer_value(x) == g) {
-                str_addf(out, "%s%zu", first ? "" : " ", i);
-                if (json_array_size(usage) == json_array_size(groups))
-                    str_addf(out, ":%.0f%%", 100 * json_real_value(json_array_get(usage, i)));
-                first = false;
-            }
+        json_array_foreach((json_t *)(uintptr_t)groups, i, x) if (json_integer_value(x) == g)
+        {
+            str_addf(out, "%s%zu", first ? "" : " ", i);
+            if (json_array_size(usage) == json_array_size(groups))
+                str_addf(out, ":%.0f%%", 100 * json_real_value(json_array_get(usage, i)));
+            first = false;
+        }
         str_add(out, "}");
     }
     const json_t *error = json_object_get(o, "output_error");
@@ -213,14 +227,15 @@ int report_text(const struct report *r, struct str *out)
     size_t i;
 
     if (json_object_get(root, "result")) {
-        str_addf(out, "%s: ", json_string_value(json_object_get(json_object_get(root, "model"), "name")));
+        str_addf(out, "%s: ",
+                 json_string_value(json_object_get(json_object_get(root, "model"), "name")));
         bytes_print(out, member_int(root, "model", "bytes"));
         str_add(out, " -> ");
         bytes_print(out, member_int(root, "result", "bytes"));
         str_addf(out, ", %lld -> %lld parameters\nexperts and their share of use, by group:\n",
-                 (long long)member_int(root, "model", "parameters"), (long long)member_int(root, "result", "parameters"));
-        json_array_foreach(json_object_get(root, "layers"), i, x)
-            layer_text(x, out);
+                 (long long)member_int(root, "model", "parameters"),
+                 (long long)member_int(root, "result", "parameters"));
+        json_array_foreach(json_object_get(root, "layers"), i, x) layer_text(x, out);
     }
     if (r->table_before.len)
         str_addf(out, "\nbefore\n%s", r->table_before.text);
@@ -228,10 +243,15 @@ int report_text(const struct report *r, struct str *out)
         str_addf(out, "%s%s", r->table_before.len ? "\nafter\n" : "", r->table_after.text);
     const json_t *t = json_object_get(root, "time_s");
     if (t) {
-        str_addf(out, "\ntime %.1f s: calibrate %.1f, merge %.1f, write %.1f, evaluate %.1f (reading, in the background: %.1f)\nmemory ",
-                 json_real_value(json_object_get(t, "total")), json_real_value(json_object_get(t, "calibrate")),
-                 json_real_value(json_object_get(t, "merge")), json_real_value(json_object_get(t, "write")),
-                 json_real_value(json_object_get(t, "eval")), json_real_value(json_object_get(t, "read")));
+        str_addf(out,
+                 "\ntime %.1f s: calibrate %.1f, merge %.1f, write %.1f, evaluate %.1f (reading, "
+                 "in the background: %.1f)\nmemory ",
+                 json_real_value(json_object_get(t, "total")),
+                 json_real_value(json_object_get(t, "calibrate")),
+                 json_real_value(json_object_get(t, "merge")),
+                 json_real_value(json_object_get(t, "write")),
+                 json_real_value(json_object_get(t, "eval")),
+                 json_real_value(json_object_get(t, "read")));
         bytes_print(out, member_int(root, "memory", "peak_rss_bytes"));
         str_add(out, " at most, ");
         bytes_print(out, member_int(root, "memory", "planned_bytes"));
@@ -245,21 +265,26 @@ json_t *report_method(const struct config *c, const struct prepared *p)
     struct str bases = {0};
     for (int i = 0; i < c->n_bases; i++)
         str_addf(&bases, "%s%s", i ? "+" : "", c->bases[i].component->c.name);
-    json_t *method = json_pack("{s:s, s:s, s:s}", "similarity_base", str_text(&bases),
-                               c->cluster.component->c.caps & HCSMOE_CAP_DOMINANT ? "dominant" : "cluster", c->cluster.component->c.name,
-                               "merge", c->merge.component->c.name);
+    json_t *method =
+        json_pack("{s:s, s:s, s:s}", "similarity_base", str_text(&bases),
+                  c->cluster.component->c.caps & HCSMOE_CAP_DOMINANT ? "dominant" : "cluster",
+                  c->cluster.component->c.name, "merge", c->merge.component->c.name);
     str_release(&bases);
     const struct instance *const of[] = {&c->cluster, &c->merge};
     for (int k = 0; method && k < 2; k++)
         for (uint32_t o = 0; o < of[k]->component->c.n_options; o++) {
             struct str value = {0};
             option_print(&of[k]->component->options[o], of[k]->opts, &value);
-            json_object_set_new(method, of[k]->component->options[o].name, json_string(str_text(&value)));
+            json_object_set_new(method, of[k]->component->options[o].name,
+                                json_string(str_text(&value)));
             str_release(&value);
         }
-    json_t *h = json_pack("{s:i, s:s, s:s, s:o}", "format", 1, "version", HCSMOE_VERSION, "model", path_base(p->m->folder), "method", method);
+    json_t *h = json_pack("{s:i, s:s, s:s, s:o}", "format", 1, "version", HCSMOE_VERSION, "model",
+                          path_base(p->m->folder), "method", method);
     if (h && p->forward)
-        json_object_set_new(h, "calibration", json_pack("{s:I, s:s}", "tokens", (json_int_t)p->batch.n_tokens, "sha256", p->blocks.sha256));
+        json_object_set_new(h, "calibration",
+                            json_pack("{s:I, s:s}", "tokens", (json_int_t)p->batch.n_tokens,
+                                      "sha256", p->blocks.sha256));
     return h;
 }
 
@@ -282,7 +307,8 @@ int result_append(const struct config *c, const char *model, const char *text)
     if (!c->result_path)
         return 0;
     strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", localtime_r(&now, &tm));
-    str_addf(&out, "== %s, %s, %s ==\n%s\n", date, model, c->ini.path ? path_base(c->ini.path) : "-", text);
+    str_addf(&out, "== %s, %s, %s ==\n%s\n", date, model,
+             c->ini.path ? path_base(c->ini.path) : "-", text);
     char *folder = path_folder(c->result_path);
     int status = folder ? str_check(&out) : HCSMOE_ENOMEM;
     if (!status)

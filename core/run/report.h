@@ -1,5 +1,6 @@
 /*
  * report.h - report.json and report.txt of a run (outputs.md section 4).
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_REPORT_H
 #define CORE_RUN_REPORT_H
@@ -21,8 +22,8 @@ struct report {
 
 int report_open(struct report *r, const struct config *c, const struct prepared *p) MUST_CHECK;
 /* One merged layer. error < 0: not measured. */
-int report_layer(struct report *r, const struct config *c, const struct layer_stats *s, const struct grouping *g,
-                 const struct merged *x, double error) MUST_CHECK;
+int report_layer(struct report *r, const struct config *c, const struct layer_stats *s,
+                 const struct grouping *g, const struct merged *x, double error) MUST_CHECK;
 int report_result(struct report *r, const struct prepared *p, const struct output *o) MUST_CHECK;
 /* result: new reference, stored as eval.before or eval.after. */
 int report_eval(struct report *r, const char *when, json_t *result) MUST_CHECK;

@@ -14,7 +14,7 @@
 /* One wave: requests whose hidden states fit the memory together. */
 struct wave {
     struct batch batch;
-    int64_t *row;     /* [n_targets] */
+    int64_t *row; /* [n_targets] */
     int32_t *target;
     float *logprob;
     uint8_t *greedy;
@@ -23,7 +23,8 @@ struct wave {
 
 static int by_tokens(const void *a, const void *b)
 {
-    const struct score_request *p = *(struct score_request *const *)a, *q = *(struct score_request *const *)b;
+    const struct score_request *p = *(struct score_request *const *)a,
+                               *q = *(struct score_request *const *)b;
     const int64_t n = p->n < q->n ? p->n - 1 : q->n - 1;
 
     for (int64_t i = 0; i < n; i++)
@@ -77,13 +78,15 @@ static int targets_reserve(struct wave *w, int64_t more)
     return 0;
 }
 
-static int wave_add(struct wave *w, const struct score_request *q, const struct score_request *before)
+static int wave_add(struct wave *w, const struct score_request *q,
+                    const struct score_request *before)
 {
     int64_t *rows = mem_new_raw((size_t)q->n, sizeof *rows);
     int status = rows ? targets_reserve(w, q->n - q->from) : HCSMOE_ENOMEM;
 
     if (!status)
-        status = batch_add(&w->batch, q->tokens, q->n - 1, before ? prefix_shared(before, q) : 0, rows);
+        status =
+            batch_add(&w->batch, q->tokens, q->n - 1, before ? prefix_shared(before, q) : 0, rows);
     for (int64_t i = q->from; !status && i < q->n; i++) {
         w->row[w->n_targets] = rows[i - 1];
         w->target[w->n_targets++] = q->tokens[i];
@@ -140,7 +143,8 @@ static int wave_answer(const struct wave *w, struct score_request **sorted, size
         }
         q->sum = (double)sum;
         if (sum != sum)
-            return fail(HCSMOE_EFAILED, "the model gives NaN for a sequence of %lld tokens", (long long)q->n);
+            return fail(HCSMOE_EFAILED, "the model gives NaN for a sequence of %lld tokens",
+                        (long long)q->n);
     }
     return 0;
 }
@@ -163,8 +167,8 @@ int score_run(struct model *m, struct score_request *requests, size_t n, int64_t
 
     for (size_t i = 0; !status && i < n; i++) {
         if (requests[i].n < 2 || requests[i].from < 1 || requests[i].from >= requests[i].n)
-            status = fail(HCSMOE_EINVAL, "nothing to score: %lld tokens, from %lld", (long long)requests[i].n,
-                          (long long)requests[i].from);
+            status = fail(HCSMOE_EINVAL, "nothing to score: %lld tokens, from %lld",
+                          (long long)requests[i].n, (long long)requests[i].from);
         sorted[i] = &requests[i];
     }
     if (!status && n)
@@ -177,8 +181,8 @@ int score_run(struct model *m, struct score_request *requests, size_t n, int64_t
             status = wave_add(&w, sorted[i], i > first ? sorted[i - 1] : NULL);
             i++;
         }
-        log_line(LOG_VERBOSE, "scoring %zu of %zu sequences: %lld rows in %zu chunks", i - first, n, (long long)w.batch.n_tokens,
-                 w.batch.n_chunks);
+        log_line(LOG_VERBOSE, "scoring %zu of %zu sequences: %lld rows in %zu chunks", i - first, n,
+                 (long long)w.batch.n_tokens, w.batch.n_chunks);
         if (!status)
             status = wave_run(m, &w, "evaluate");
         if (!status)

@@ -35,7 +35,8 @@ static void parts_of(const struct layer_stats *s, const struct model *m, struct 
     memcpy(part, all, sizeof all);
 }
 
-/* What the statistics depend on: config.json, the shards' sizes, the tokens, how usage is counted. */
+/* What the statistics depend on: config.json, the shards' sizes, the tokens, how usage is counted.
+ */
 static void key_of(const struct config *c, const struct prepared *p, char hex[65])
 {
     struct sha256 sum;
@@ -45,7 +46,7 @@ static void key_of(const struct config *c, const struct prepared *p, char hex[65
     sha256_init(&sum);
     if (config)
         sha256_add(&sum, config, strlen(config));
-    free(config);
+    free(config); /* from json_dumps */
     for (size_t i = 0; i < p->m->shards.n_files; i++) {
         const struct st_file *f = &p->m->shards.files[i];
         snprintf(text, sizeof text, "%llu ", (unsigned long long)f->file_size);
@@ -57,7 +58,8 @@ static void key_of(const struct config *c, const struct prepared *p, char hex[65
     sha256_hex(&sum, hex);
 }
 
-int statistics_write(const char *path, const struct config *c, const struct prepared *p, struct layer_stats *const *layers, size_t n)
+int statistics_write(const char *path, const struct config *c, const struct prepared *p,
+                     struct layer_stats *const *layers, size_t n)
 {
     struct st_writer w = {0};
     struct part part[PARTS];
@@ -79,24 +81,28 @@ int statistics_write(const char *path, const struct config *c, const struct prep
         for (int k = 0; !status && k < PARTS; k++) {
             snprintf(name, sizeof name, "layer.%d.%s", s->dims.layer, part[k].name);
             if (part[k].bytes)
-                status = st_add(&w, name, part[k].dtype, part[k].shape[1] ? 2 : 1, part[k].shape, part[k].bytes);
+                status = st_add(&w, name, part[k].dtype, part[k].shape[1] ? 2 : 1, part[k].shape,
+                                part[k].bytes);
         }
         for (int b = 0; !status && b <= c->n_bases; b++) {
             const struct states *states = b < c->n_bases ? &s->base[b] : &s->cluster;
             const struct instance *of = b < c->n_bases ? &c->bases[b] : &c->cluster;
             for (int k = 0; !status && k < states->n; k++) {
-                snprintf(name, sizeof name, "layer.%d.%s.%s", s->dims.layer, of->component->c.name, states->desc[k].name);
-                status = st_add(&w, name, states->desc[k].dtype, 4, states->tensor[k].shape, states->tensor[k].data);
+                snprintf(name, sizeof name, "layer.%d.%s.%s", s->dims.layer, of->component->c.name,
+                         states->desc[k].name);
+                status = st_add(&w, name, states->desc[k].dtype, 4, states->tensor[k].shape,
+                                states->tensor[k].data);
             }
         }
     }
     key_of(c, p, key);
-    json_t *meta = json_pack("{s:s, s:s, s:s}", "format", "pt", "hcsmoe", HCSMOE_VERSION, "key", key);
+    json_t *meta =
+        json_pack("{s:s, s:s, s:s}", "format", "pt", "hcsmoe", HCSMOE_VERSION, "key", key);
     char *text = meta ? json_dumps(meta, JSON_COMPACT) : NULL;
     if (!status)
         status = text ? st_finish(&w, text) : fail_memory(0);
     st_abandon(&w);
-    free(text);
+    free(text); /* from json_dumps */
     json_decref(meta);
     return status;
 }

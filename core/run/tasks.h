@@ -1,5 +1,6 @@
 /*
  * tasks.h - the tasks of an evaluation as evaluate.c loads and results.c reads them.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_TASKS_H
 #define CORE_RUN_TASKS_H

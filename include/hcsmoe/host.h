@@ -58,25 +58,31 @@ struct hcsmoe_host {
     /* [any] 64-byte aligned, not zeroed; NULL when it cannot be had (the message is set). */
     void *(*alloc)(const hcsmoe_host *h, size_t bytes);
     void (*free)(const hcsmoe_host *h, void *p); /* [any] p may be NULL */
-    /* [call] as alloc, gone when the call returns; per thread inside parallel_for (gone at its end). */
+    /* [call] as alloc, gone when the call returns; per thread inside parallel_for (gone at its
+     * end). */
     void *(*scratch)(const hcsmoe_host *h, size_t bytes);
     void (*log)(const hcsmoe_host *h, int32_t level, const char *msg); /* [any] */
     /* [call] sets the message and returns code. */
     hcsmoe_status (*fail)(const hcsmoe_host *h, hcsmoe_status code, const char *msg);
-    int32_t (*cancelled)(const hcsmoe_host *h); /* [any] poll in long loops; then return HCSMOE_ECANCELLED */
+    int32_t (*cancelled)(
+        const hcsmoe_host *h); /* [any] poll in long loops; then return HCSMOE_ECANCELLED */
     /*
-     * [call] fn over 0..n-1 in pieces [begin, end), on several threads, in no order. Returns the first
-     * failure in order of begin. Not nested: inside fn it runs on the calling thread alone. fn may be
-     * called with any piece sizes: results must depend on neither them nor the number of threads.
+     * [call] fn over 0..n-1 in pieces [begin, end), on several threads, in no order. Returns the
+     * first failure in order of begin. Not nested: inside fn it runs on the calling thread alone.
+     * fn may be called with any piece sizes: results must depend on neither them nor the number of
+     * threads.
      */
     hcsmoe_status (*parallel_for)(const hcsmoe_host *h, int64_t n,
                                   hcsmoe_status (*fn)(void *arg, int64_t begin, int64_t end),
                                   void *arg);
-    int32_t (*threads)(const hcsmoe_host *h);  /* [any] the most that parallel_for uses at once */
-    int32_t (*thread)(const hcsmoe_host *h);   /* [call] 0..threads-1: this one, inside parallel_for */
-    uint64_t (*random)(const hcsmoe_host *h);  /* [call] 64 bits, from [run] seed, per call site: layer, component */
-    const struct hcsmoe_kernels *(*kernels)(const hcsmoe_host *h); /* [call] NULL before a device is chosen */
-    const struct hcsmoe_json_api *json;        /* reads values handed over as hcsmoe_json (json.h) */
+    int32_t (*threads)(const hcsmoe_host *h); /* [any] the most that parallel_for uses at once */
+    int32_t (*thread)(
+        const hcsmoe_host *h); /* [call] 0..threads-1: this one, inside parallel_for */
+    uint64_t (*random)(const hcsmoe_host *h); /* [call] 64 bits, from [run] seed, per call site:
+                                                 layer, component */
+    const struct hcsmoe_kernels *(*kernels)(
+        const hcsmoe_host *h);          /* [call] NULL before a device is chosen */
+    const struct hcsmoe_json_api *json; /* reads values handed over as hcsmoe_json (json.h) */
     const void *(*extension)(const hcsmoe_host *h, const char *id); /* [main] NULL: not known */
 };
 

@@ -3,9 +3,11 @@
  *
  *     const hcsmoe_plugin *hcsmoe_plugin_v1(const hcsmoe_host *h);
  *
- * It is called once on the main thread and returns static data, or NULL after h->fail to decline. A plugin keeps no mutable
- * globals, starts no threads, never prints, exits or aborts on bad input. Growable structs start with their size, are only
- * appended to, and zero means absent in every member. SPDX-License-Identifier: MIT
+ * It is called once on the main thread and returns static data, or NULL after h->fail to decline. A
+ * plugin keeps no mutable globals, starts no threads, never prints, exits or aborts on bad input.
+ * Growable structs start with their size, are only appended to, and zero means absent in every
+ * member.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef HCSMOE_PLUGIN_H
 #define HCSMOE_PLUGIN_H
@@ -30,14 +32,17 @@ enum {
 };
 
 /* Bits of `caps`. */
-#define HCSMOE_CAP_PARALLEL ((uint64_t)1 << 0)      /* calls on one instance may overlap for different layers */
-#define HCSMOE_CAP_DEVICE ((uint64_t)1 << 1)        /* tensors may lie on an accelerator: only h->kernels touches them */
+#define HCSMOE_CAP_PARALLEL                                                                        \
+    ((uint64_t)1 << 0) /* calls on one instance may overlap for different layers */
+#define HCSMOE_CAP_DEVICE                                                                          \
+    ((uint64_t)1 << 1) /* tensors may lie on an accelerator: only h->kernels touches them */
 #define HCSMOE_CAP_DETERMINISTIC ((uint64_t)1 << 2) /* same bits for any number of threads */
-#define HCSMOE_CAP_DOMINANT ((uint64_t)1 << 3)      /* a clustering that is a value of `dominant`, not of `cluster` */
-#define HCSMOE_CAP_DISTANCES_IN ((uint64_t)1 << 4)  /* a clustering that reads distances */
+#define HCSMOE_CAP_DOMINANT                                                                        \
+    ((uint64_t)1 << 3) /* a clustering that is a value of `dominant`, not of `cluster` */
+#define HCSMOE_CAP_DISTANCES_IN ((uint64_t)1 << 4)    /* a clustering that reads distances */
 #define HCSMOE_CAP_SIMILARITIES_IN ((uint64_t)1 << 5) /* a clustering that reads similarities */
-#define HCSMOE_CAP_CORES_IN ((uint64_t)1 << 6)      /* a merge that reads the core of each group */
-#define HCSMOE_CAP_CORES_OUT ((uint64_t)1 << 7)     /* a clustering that gives cores */
+#define HCSMOE_CAP_CORES_IN ((uint64_t)1 << 6)  /* a merge that reads the core of each group */
+#define HCSMOE_CAP_CORES_OUT ((uint64_t)1 << 7) /* a clustering that gives cores */
 #define HCSMOE_CAP_KNOWN (((uint64_t)1 << 8) - 1)
 
 /* One row of the menu. Static data. */
@@ -52,21 +57,25 @@ typedef struct hcsmoe_component {
     const hcsmoe_option *options;
     uint32_t n_options, option_size; /* option_size: sizeof(hcsmoe_option) as the plugin knew it */
     size_t opts_size;                /* of the struct that the options' offsets refer to */
-    uint64_t (*needs_for)(const void *opts); /* [main] in place of needs when an option decides; NULL: needs */
+    uint64_t (*needs_for)(
+        const void *opts); /* [main] in place of needs when an option decides; NULL: needs */
     /* [main] opts as the table says; NULL: no state, self is opts itself */
     hcsmoe_status (*create)(const hcsmoe_host *h, const void *opts, void **self);
     void (*destroy)(const hcsmoe_host *h, void *self); /* [main] */
-    /* [main] the states of a layer of these sizes, into states[most]; returns how many. NULL: none. */
-    int32_t (*states)(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims, hcsmoe_state *states, int32_t most);
+    /* [main] the states of a layer of these sizes, into states[most]; returns how many. NULL: none.
+     */
+    int32_t (*states)(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims,
+                      hcsmoe_state *states, int32_t most);
 } hcsmoe_component;
 
 typedef struct hcsmoe_plugin {
     uint32_t struct_size;
     uint16_t abi_major, abi_minor; /* what the plugin needs */
-    const char *id;                /* hcsmoe.<kind>.<name> for ours, a reverse URI for others; [a-z0-9._-] */
+    const char *id; /* hcsmoe.<kind>.<name> for ours, a reverse URI for others; [a-z0-9._-] */
     const char *version, *license, *url;
     const hcsmoe_component *const *components; /* NULL-terminated */
-    void (*fini)(const hcsmoe_host *h);        /* [main] at exit, in reverse order of loading; may be NULL */
+    void (*fini)(
+        const hcsmoe_host *h); /* [main] at exit, in reverse order of loading; may be NULL */
 } hcsmoe_plugin;
 
 typedef const hcsmoe_plugin *(*hcsmoe_entry)(const hcsmoe_host *h);
@@ -94,9 +103,15 @@ typedef const hcsmoe_plugin *(*hcsmoe_entry)(const hcsmoe_host *h);
     HCSMOE_ENTRY_ const hcsmoe_plugin *hcsmoe_plugin_v1(const hcsmoe_host *h)                      \
     {                                                                                              \
         static const hcsmoe_component *const components[] = {__VA_ARGS__, NULL};                   \
-        static const hcsmoe_plugin plugin = {sizeof(hcsmoe_plugin), HCSMOE_ABI_MAJOR,              \
-                                             HCSMOE_ABI_MINOR, id_, version_, license_, NULL,      \
-                                             components, NULL};                                    \
+        static const hcsmoe_plugin plugin = {sizeof(hcsmoe_plugin),                                \
+                                             HCSMOE_ABI_MAJOR,                                     \
+                                             HCSMOE_ABI_MINOR,                                     \
+                                             id_,                                                  \
+                                             version_,                                             \
+                                             license_,                                             \
+                                             NULL,                                                 \
+                                             components,                                           \
+                                             NULL};                                                \
         (void)h;                                                                                   \
         return &plugin;                                                                            \
     }

@@ -1,6 +1,8 @@
 /*
- * task.h - evaluation tasks: records to requests. The host reads records, draws few-shot examples, assembles prompts, scores
- * log-likelihoods and aggregates (multiple choice: acc, acc_norm; documents: perplexities). SPDX-License-Identifier: MIT
+ * task.h - evaluation tasks: records to requests. The host reads records, draws few-shot examples,
+ * assembles prompts, scores log-likelihoods and aggregates (multiple choice: acc, acc_norm;
+ * documents: perplexities).
+ * SPDX-License-Identifier: MIT
  */
 #ifndef HCSMOE_TASK_H
 #define HCSMOE_TASK_H
@@ -30,27 +32,31 @@ enum {
 /* What a task is. Static data. */
 typedef struct hcsmoe_task_spec {
     uint32_t struct_size;
-    int32_t type;                /* HCSMOE_TASK_* */
-    const char *alias;           /* shown in tables */
-    const char *version;         /* "1" */
-    const char *file;            /* records are file.SPLIT.jsonl[.gz] */
-    const char *const *splits;   /* evaluated split, first that is there; NULL-terminated */
+    int32_t type;              /* HCSMOE_TASK_* */
+    const char *alias;         /* shown in tables */
+    const char *version;       /* "1" */
+    const char *file;          /* records are file.SPLIT.jsonl[.gz] */
+    const char *const *splits; /* evaluated split, first that is there; NULL-terminated */
     const char *fewshot_split;
-    const char *filter_field, *filter_value; /* only records whose string member equals the value; NULL: all */
-    const char *description;     /* in front of every prompt; NULL: none */
-    uint32_t metrics;            /* HCSMOE_METRIC_* */
-    int32_t fewshot;             /* HCSMOE_FEWSHOT_* */
-    int64_t fewshot_most;        /* more is an error; 0: no limit */
-    const char *const *members;  /* GROUP: names of its tasks or sub-groups, in order of aggregation; NULL-terminated */
+    const char *filter_field,
+        *filter_value;          /* only records whose string member equals the value; NULL: all */
+    const char *description;    /* in front of every prompt; NULL: none */
+    uint32_t metrics;           /* HCSMOE_METRIC_* */
+    int32_t fewshot;            /* HCSMOE_FEWSHOT_* */
+    int64_t fewshot_most;       /* more is an error; 0: no limit */
+    const char *const *members; /* GROUP: names of its tasks or sub-groups, in order of aggregation;
+                                   NULL-terminated */
 } hcsmoe_task_spec;
 
-/* One record, formatted. Strings from h->scratch or the record: they live until the call's caller copied them. */
+/* One record, formatted. Strings from h->scratch or the record: they live until the call's caller
+ * copied them. */
 typedef struct hcsmoe_task_doc {
     uint32_t struct_size, reserved0;
-    const char *question;         /* text before the target delimiter */
+    const char *question; /* text before the target delimiter */
     int64_t n_choices;
     const char *const *choices;   /* [n_choices] continuation texts, without the delimiter */
-    const char *const *questions; /* [n_choices] a question per choice in place of `question` (the choices then share one text); NULL */
+    const char *const *questions; /* [n_choices] a question per choice in place of `question` (the
+                                     choices then share one text); NULL */
     int64_t gold;                 /* index of the right choice */
     const char *answer;           /* as a few-shot example: text after the delimiter */
     const char *example;          /* as a few-shot example: the question; NULL: `question` */
@@ -61,8 +67,10 @@ typedef struct hcsmoe_task_doc {
 typedef struct hcsmoe_task_ops {
     uint32_t struct_size, reserved0;
     const hcsmoe_task_spec *spec;
-    /* [call] A record -> doc. Errors name what the record lacks; the host adds file and line. NULL for TEXT and GROUP. */
-    hcsmoe_status (*format)(void *self, const hcsmoe_host *h, const hcsmoe_json *record, hcsmoe_task_doc *doc);
+    /* [call] A record -> doc. Errors name what the record lacks; the host adds file and line. NULL
+     * for TEXT and GROUP. */
+    hcsmoe_status (*format)(void *self, const hcsmoe_host *h, const hcsmoe_json *record,
+                            hcsmoe_task_doc *doc);
 } hcsmoe_task_ops;
 
 #ifdef __cplusplus

@@ -1,7 +1,8 @@
 /*
  * tensor.h - dtypes, roles, and the frozen tensor view that crosses the plugin boundary.
  *
- * Self-contained. SPDX-License-Identifier: MIT
+ * Self-contained.
+ * SPDX-License-Identifier: MIT
  */
 #ifndef HCSMOE_TENSOR_H
 #define HCSMOE_TENSOR_H
@@ -34,8 +35,8 @@ enum {
 enum { HCSMOE_DEVICE_HOST = 0, HCSMOE_DEVICE_ACCELERATOR = 1 };
 
 /*
- * A view: it owns nothing. Row-major; stride[i] counts elements; unused dimensions are 1 with stride 0.
- * Frozen: 104 bytes for ever; reserved words are zero and checked.
+ * A view: it owns nothing. Row-major; stride[i] counts elements; unused dimensions are 1 with
+ * stride 0. Frozen: 104 bytes for ever; reserved words are zero and checked.
  */
 typedef struct hcsmoe_tensor {
     void *data; /* NULL: absent */
@@ -76,8 +77,8 @@ enum {
     HCSMOE_ROLE_KV_A_NORM = 25,
     HCSMOE_ROLE_KV_B = 26,
     /* once per layer: feed-forward */
-    HCSMOE_ROLE_FFN_NORM = 30,    /* [D], before the feed-forward block: its output is the MoE input */
-    HCSMOE_ROLE_ROUTER = 31,      /* [E, D] */
+    HCSMOE_ROLE_FFN_NORM = 30, /* [D], before the feed-forward block: its output is the MoE input */
+    HCSMOE_ROLE_ROUTER = 31,   /* [E, D] */
     HCSMOE_ROLE_ROUTER_BIAS = 32, /* [E], added for the selection only where the family says so */
     HCSMOE_ROLE_EXPERT_MAP = 33,  /* I64 [E]: expert -> group, -1 pruned; written by hcsmoe */
     HCSMOE_ROLE_DENSE_GATE = 34,  /* [F, D] of a dense layer */
@@ -86,7 +87,8 @@ enum {
     HCSMOE_ROLE_SHARED_GATE = 37, /* [F_s, D] */
     HCSMOE_ROLE_SHARED_UP = 38,
     HCSMOE_ROLE_SHARED_DOWN = 39,
-    HCSMOE_ROLE_SHARED_ROUTER = 40, /* [1, D]; sigmoid of it scales the shared expert; absent: scale 1 */
+    HCSMOE_ROLE_SHARED_ROUTER =
+        40, /* [1, D]; sigmoid of it scales the shared expert; absent: scale 1 */
     /* once per expert */
     HCSMOE_ROLE_GATE = 50, /* [F, D] */
     HCSMOE_ROLE_UP = 51,   /* [F, D] */
@@ -101,18 +103,23 @@ static inline size_t hcsmoe_dtype_size(uint32_t dtype)
 {
     switch (dtype) {
     case HCSMOE_DTYPE_F64:
-    case HCSMOE_DTYPE_I64: return 8;
+    case HCSMOE_DTYPE_I64:
+        return 8;
     case HCSMOE_DTYPE_F32:
-    case HCSMOE_DTYPE_I32: return 4;
+    case HCSMOE_DTYPE_I32:
+        return 4;
     case HCSMOE_DTYPE_F16:
     case HCSMOE_DTYPE_BF16:
-    case HCSMOE_DTYPE_I16: return 2;
+    case HCSMOE_DTYPE_I16:
+        return 2;
     case HCSMOE_DTYPE_I8:
     case HCSMOE_DTYPE_U8:
     case HCSMOE_DTYPE_BOOL:
     case HCSMOE_DTYPE_F8_E4M3:
-    case HCSMOE_DTYPE_F8_E5M2: return 1;
-    default: return 0;
+    case HCSMOE_DTYPE_F8_E5M2:
+        return 1;
+    default:
+        return 0;
     }
 }
 

@@ -148,7 +148,7 @@ hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int6
     return swiglu_scaled(k, n, width, ffn, x, gate, up, NULL, h);
 }
 
-/* The scale goes onto the hidden activations: down is linear, and they are fewer to touch. */
+/* The scale goes onto the hidden activations: down is linear, and BLAS then adds to out by itself. */
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a)
 {
     const hcsmoe_host *h = k->host;

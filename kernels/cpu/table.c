@@ -1,0 +1,75 @@
+/*
+ * table.c - the CPU's table: the references, overridden by what is faster. SPDX-License-Identifier: MIT
+ */
+#include "cpu.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../ref/ref.h"
+
+const struct cpu_simd *const *cpu_simd_sets(void)
+{
+    static const struct cpu_simd *const sets[] = {&simd_avx512, &simd_avx2, &simd_plain, NULL};
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return sets + 2;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return sets + 1;
+    return sets;
+}
+
+static void override(hcsmoe_kernels *t)
+{
+    t->embed = cpu_embed;
+    t->rmsnorm = cpu_rmsnorm;
+    t->linear = cpu_linear;
+    t->rope = cpu_rope;
+    t->attention = cpu_attention;
+    t->route = cpu_route;
+    t->mlp = cpu_mlp;
+    t->experts = cpu_experts;
+    t->swiglu = cpu_swiglu;
+    t->sigmoid_dot = cpu_sigmoid_dot;
+    t->gather = cpu_gather;
+    t->scatter_add = cpu_scatter_add;
+    t->token_logprobs = cpu_token_logprobs;
+    t->column_sum = cpu_column_sum;
+    t->gram_columns = cpu_gram_columns;
+    t->gram_tensors = cpu_gram_tensors;
+    t->weighted_sum = cpu_weighted_sum;
+    t->convert = cpu_convert;
+    t->sgemm = cpu_sgemm;
+    t->dgemm = cpu_dgemm;
+    t->has_nonfinite = cpu_has_nonfinite;
+}
+
+const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd)
+{
+    const char *blas = openblas_get_config(); /* "OpenBLAS 0.3.21 ..." */
+    size_t word = strcspn(blas, " ");
+    size_t length = word + (blas[word] == ' ' ? 1 + strcspn(blas + word + 1, " ") : 0);
+    struct cpu *c = h->alloc(h, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    memset(c, 0, sizeof *c);
+    c->simd = simd;
+    (void)snprintf(c->name, sizeof c->name, "cpu (%s, %.*s)", simd->name,
+                   (int)(length < 48 ? length : 48), blas);
+    ref_table(&c->table);
+    override(&c->table);
+    c->table.struct_size = sizeof c->table;
+    c->table.device = HCSMOE_DEVICE_HOST;
+    c->table.name = c->name;
+    c->table.ctx = c;
+    c->table.host = h;
+    return &c->table;
+}
+
+void cpu_table_free(const hcsmoe_host *h, const hcsmoe_kernels *k)
+{
+    if (k != NULL)
+        h->free(h, k->ctx);
+}
