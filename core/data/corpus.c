@@ -98,7 +98,8 @@ static int check_row(const struct source *s, const struct lines *lines, char *li
         return 0;
     }
     return fail(HCSMOE_EINVAL, "%s:%" PRId64 ": not a JSON object on one line%s", s->path,
-                lines_number(lines), line[0] == '[' ? " (an array has to be split into lines)" : "");
+                lines_number(lines),
+                line[0] == '[' ? " (an array has to be split into lines)" : "");
 }
 
 static int count_rows(struct source *s)
@@ -135,7 +136,8 @@ static const json_t *text_member(const json_t *object)
     if (text) {
         return json_is_string(text) ? text : NULL;
     }
-    json_object_foreach((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         if (json_is_string(value)) {
             return value;
         }
@@ -210,7 +212,8 @@ static int choose_documents(const struct source *s, int64_t n_blocks, uint64_t s
     int64_t *place = mem_new_raw(n_rows, sizeof *place);
     int rc = HCSMOE_ENOMEM;
 
-    docs->n = s->n_rows / DOCUMENTS_PER_BLOCK >= n_blocks ? n_blocks * DOCUMENTS_PER_BLOCK : s->n_rows;
+    docs->n =
+        s->n_rows / DOCUMENTS_PER_BLOCK >= n_blocks ? n_blocks * DOCUMENTS_PER_BLOCK : s->n_rows;
     docs->items = mem_new((size_t)docs->n, sizeof *docs->items);
     if (!order || !place || !docs->items) {
         goto out;
@@ -239,7 +242,8 @@ static int cut_batch(struct corpus_blocks *b, const char *path, int64_t n_blocks
     int rc = 0;
 
     if (n == 0 && total > 0 && n_kept > 0) {
-        return fail(HCSMOE_EINVAL, "%s: a batch of documents gives only %" PRId64 " tokens, less than "
+        return fail(HCSMOE_EINVAL,
+                    "%s: a batch of documents gives only %" PRId64 " tokens, less than "
                     "one block of %" PRId64 "; use a smaller block or a longer text",
                     path, total, b->block_size);
     }
@@ -292,8 +296,8 @@ static void hash_ids(struct corpus_blocks *b, const struct token_ids *kept)
     sha256_hex(&sum, b->sha256);
 }
 
-int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenizer *t, int64_t n_blocks,
-                int64_t block_size, uint64_t seed)
+int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenizer *t,
+                int64_t n_blocks, int64_t block_size, uint64_t seed)
 {
     struct source s = {.path = path, .json = is_json_name(path)};
     struct documents docs = {0};
@@ -302,9 +306,12 @@ int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenize
     int64_t longest = tokenizer_max_length(t);
 
     *b = (struct corpus_blocks){0};
-    if (n_blocks < 1 || block_size < 1 || size_mul((size_t)n_blocks, (size_t)block_size, &n_ids) < 0 ||
+    if (n_blocks < 1 || block_size < 1 ||
+        size_mul((size_t)n_blocks, (size_t)block_size, &n_ids) < 0 ||
         n_ids > SIZE_MAX / sizeof *b->ids) {
-        return fail(HCSMOE_EINVAL, "%" PRId64 " blocks of %" PRId64 " tokens: both have to be from 1 on",
+        return fail(HCSMOE_EINVAL,
+                    "%" PRId64 " blocks of %" PRId64
+                    " tokens: both have to be from 1 on, and small enough for memory",
                     n_blocks, block_size);
     }
     b->block_size = longest > 0 && longest < block_size ? longest : block_size;
@@ -313,8 +320,10 @@ int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenize
     rc = rc < 0 ? rc : tokenize(b, path, t, &docs, n_blocks, &kept);
     /* Strictly more, as the original asks for: one more block has to be there than is used. */
     if (rc >= 0 && b->n_available <= n_blocks) {
-        rc = fail(HCSMOE_EINVAL, "%s: %" PRId64 " documents give %" PRId64 " blocks of %" PRId64
-                  " tokens, but %" PRId64 " need %" PRId64 "; use fewer or smaller blocks or a longer text",
+        rc = fail(HCSMOE_EINVAL,
+                  "%s: %" PRId64 " documents give %" PRId64 " blocks of %" PRId64
+                  " tokens, but %" PRId64 " need %" PRId64
+                  "; use fewer or smaller blocks or a longer text",
                   path, docs.n, b->n_available, b->block_size, n_blocks, n_blocks + 1);
     }
     if (rc >= 0) {

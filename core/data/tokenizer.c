@@ -12,7 +12,9 @@
 #include "base/path.h"
 #include "data/tokenizer_internal.h"
 
-enum { CONFIG_BYTES_MAX = 64 * 1024 * 1024 /* tokenizer_config.json may repeat all added tokens */ };
+enum {
+    CONFIG_BYTES_MAX = 64 * 1024 * 1024 /* tokenizer_config.json may repeat all added tokens */
+};
 
 /* Checkpoints say "no limit" with numbers like 1e30; nothing real comes near this. */
 #define LENGTH_MAX 1e15
@@ -73,8 +75,8 @@ static int32_t find_text(const struct tokenizer *t, const char *text)
     return -1;
 }
 
-static void take_name(const struct tokenizer *t, const json_t *config, const char *path, const char *key,
-                      int32_t *id)
+static void take_name(const struct tokenizer *t, const json_t *config, const char *path,
+                      const char *key, int32_t *id)
 {
     const char *name = config_name(config, key);
 
@@ -83,7 +85,8 @@ static void take_name(const struct tokenizer *t, const json_t *config, const cha
     }
     *id = find_text(t, name);
     if (*id < 0) {
-        log_line(LOG_WARN, "%s: %s '%s' is not a token of tokenizer.json; taken as none", path, key, name);
+        log_line(LOG_WARN, "%s: %s '%s' is not a token of tokenizer.json; taken as none", path, key,
+                 name);
     }
 }
 
@@ -110,8 +113,9 @@ static int read_config(struct tokenizer *t, const char *folder, const char *name
     /* "No limit" is an integer that fits no 64 bits. */
     config = json_loadb(text, size, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
     if (!json_is_object(config)) {
-        rc = config ? fail(HCSMOE_EINVAL, "%s: not a JSON object", path)
-                    : fail(HCSMOE_EINVAL, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+        rc = config
+                 ? fail(HCSMOE_EINVAL, "%s: not a JSON object", path)
+                 : fail(HCSMOE_EINVAL, "%s:%d:%d: %s", path, error.line, error.column, error.text);
         goto out;
     }
     take_name(t, config, path, "bos_token", &t->bos);
@@ -176,8 +180,8 @@ void tokenizer_close(struct tokenizer *t)
     mem_free(t);
 }
 
-int normalize_text(const struct tokenizer *t, struct scratch *x, const char *text, size_t n, bool first,
-                   struct pieces **result)
+int normalize_text(const struct tokenizer *t, struct scratch *x, const char *text, size_t n,
+                   bool first, struct pieces **result)
 {
     int rc = pieces_set(&x->norm[0], text, n, first);
     return rc < 0 ? rc : steps_run(t, &t->normalizer, x, x->norm, result);

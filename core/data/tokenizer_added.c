@@ -48,8 +48,8 @@ void added_sort(struct added_set *set)
 }
 
 /* The first of tokens[low..high), all longer than depth, whose byte at depth is at least (or above) byte. */
-static size_t edge(const struct added_set *set, size_t low, size_t high, size_t depth, unsigned char byte,
-                   bool above)
+static size_t edge(const struct added_set *set, size_t low, size_t high, size_t depth,
+                   unsigned char byte, bool above)
 {
     while (low < high) {
         size_t middle = low + (high - low) / 2;

@@ -88,7 +88,8 @@ int32_t bpe_find(const struct tokenizer *t, const char *text, size_t n)
 {
     const struct bpe *b = &t->bpe;
 
-    for (size_t i = hash_text(text, n) & b->slot_mask; b->slots[i] != 0; i = (i + 1) & b->slot_mask) {
+    for (size_t i = hash_text(text, n) & b->slot_mask; b->slots[i] != 0;
+         i = (i + 1) & b->slot_mask) {
         int32_t id = b->slots[i] - 1;
         if (t->lens[id] == n && memcmp(t->texts[id], text, n) == 0) {
             return id;
@@ -296,7 +297,8 @@ static int add_symbol(struct scratch *x, int32_t id)
         return HCSMOE_ENOMEM;
     }
     if (x->n_symbols >= NOBODY) {
-        return fail(HCSMOE_EINVAL, "a word of more than %" PRIu32 " characters is too long", NOBODY - 1);
+        return fail(HCSMOE_EINVAL, "a word of more than %" PRIu32 " characters is too long",
+                    NOBODY - 1);
     }
     x->symbols[x->n_symbols++].id = id;
     return 0;
@@ -334,8 +336,8 @@ static int add_bytes(const struct tokenizer *t, struct scratch *x, const char *p
 }
 
 /* One character as the vocabulary writes it: with the prefix unless it is first, the suffix if it is last. */
-static int add_char(const struct tokenizer *t, struct scratch *x, const char *text, size_t n, bool first,
-                    bool last, bool *unknown)
+static int add_char(const struct tokenizer *t, struct scratch *x, const char *text, size_t n,
+                    bool first, bool last, bool *unknown)
 {
     const struct bpe *b = &t->bpe;
 
@@ -370,8 +372,10 @@ static int add_char(const struct tokenizer *t, struct scratch *x, const char *te
         return rc;
     }
     if (b->unk_missing) {
-        return fail(HCSMOE_EINVAL, "'%.*s' has no token, and the unk_token of tokenizer.json is no piece "
-                    "of its vocabulary", (int)n, text);
+        return fail(HCSMOE_EINVAL,
+                    "'%.*s' has no token, and the unk_token of tokenizer.json is no piece "
+                    "of its vocabulary",
+                    (int)n, text);
     }
     return 0; /* no token for it: it vanishes */
 }

@@ -113,8 +113,8 @@ static int join(const struct pieces *in, struct pieces *out, bool bytes)
     return rc < 0 ? rc : pieces_close(out, 0, false);
 }
 
-static void replace_all(const char *text, size_t n, const struct step *s, const char *by, size_t by_len,
-                        struct str *out)
+static void replace_all(const char *text, size_t n, const struct step *s, const char *by,
+                        size_t by_len, struct str *out)
 {
     size_t done = 0;
 

@@ -39,10 +39,10 @@ enum split_behavior {
 enum prepend_scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER };
 
 enum step_kind {
-    STEP_SPLIT,     /* pattern, behavior, invert */
-    STEP_PREPEND,   /* content in front of every stretch */
-    STEP_REPLACE,   /* pattern by content */
-    STEP_UNICODE,   /* utf8proc options in unicode_form */
+    STEP_SPLIT,   /* pattern, behavior, invert */
+    STEP_PREPEND, /* content in front of every stretch */
+    STEP_REPLACE, /* pattern by content */
+    STEP_UNICODE, /* utf8proc options in unicode_form */
     STEP_LOWERCASE,
     STEP_STRIP,     /* white space: strip_left, strip_right */
     STEP_BYTES,     /* bytes to the printable characters of byte-level BPE */
@@ -51,10 +51,10 @@ enum step_kind {
     DECODE_REPLACE, /* pattern by content in every token */
     DECODE_BYTE_FALLBACK,
     DECODE_FUSE,
-    DECODE_STRIP,      /* content at most n_left and n_right times */
-    DECODE_BYTES,      /* STEP_BYTES backwards */
-    DECODE_METASPACE,  /* content to spaces, none at the start unless scheme is never */
-    DECODE_BPE         /* content (the suffix) to spaces, none at the end */
+    DECODE_STRIP,     /* content at most n_left and n_right times */
+    DECODE_BYTES,     /* STEP_BYTES backwards */
+    DECODE_METASPACE, /* content to spaces, none at the start unless scheme is never */
+    DECODE_BPE        /* content (the suffix) to spaces, none at the end */
 };
 
 struct step {
@@ -104,10 +104,11 @@ struct bpe {
     size_t n_merges;
     struct merge_slot *merge_slots;
     size_t merge_mask;
-    uint64_t *joints; /* hash set of character pairs that some merge joins; NULL: do not cut words */
+    uint64_t
+        *joints; /* hash set of character pairs that some merge joins; NULL: do not cut words */
     size_t joint_mask;
-    int32_t unk_id;   /* -1: none */
-    bool unk_missing; /* the file names one that is no piece: an error once it is needed */
+    int32_t unk_id;        /* -1: none */
+    bool unk_missing;      /* the file names one that is no piece: an error once it is needed */
     int32_t byte_ids[256]; /* <0xNN>, or -1 */
     bool byte_fallback, fuse_unk, ignore_merges;
     const char *prefix, *suffix; /* continuing_subword_prefix, end_of_word_suffix; "" when none */
@@ -157,15 +158,19 @@ struct scratch {
 };
 
 /* tokenizer_text.c: UTF-8 */
-size_t utf8_step(const char *text, size_t n, bool *valid); /* bytes of the next character, or of bad ones */
+size_t utf8_step(const char *text, size_t n,
+                 bool *valid); /* bytes of the next character, or of bad ones */
 bool utf8_is_valid(const char *text, size_t n);
 void utf8_add_lossy(struct str *out, const char *text, size_t n);
 uint32_t utf8_decode(const char *text, size_t *len); /* of valid UTF-8 that is not empty */
 size_t utf8_encode(uint32_t c, char out[4]);
-bool char_is_space(uint32_t c); /* White_Space */
-bool char_is_word(uint32_t c);  /* what \w takes */
+bool char_is_space(uint32_t c);                      /* White_Space */
+bool char_is_word(uint32_t c);                       /* what \w takes */
 size_t text_space_left(const char *text, size_t n);  /* bytes of white space at the start */
 size_t text_space_right(const char *text, size_t n); /* bytes of white space at the end */
+
+/* tokenizer_unicode.c: form is made of utf8proc_option_t bits */
+int add_normal_form(const char *text, size_t n, int form, struct str *out) MUST_CHECK;
 
 /* tokenizer_regex.c */
 int pattern_compile(struct pattern *p, const char *source, size_t n, bool literal) MUST_CHECK;
@@ -186,13 +191,15 @@ int finder_next(struct finder *f, size_t *start, size_t *end) MUST_CHECK;
 int pieces_set(struct pieces *p, const char *text, size_t n, bool first) MUST_CHECK;
 void pieces_clear(struct pieces *p);
 void pieces_release(struct pieces *p);
-int pieces_close(struct pieces *p, size_t from, bool first) MUST_CHECK; /* a span of what was added */
+int pieces_close(struct pieces *p, size_t from,
+                 bool first) MUST_CHECK; /* a span of what was added */
 /* Runs all steps over pair[0]; the result is in *result, one of the two. */
 int steps_run(const struct tokenizer *t, const struct steps *steps, struct scratch *x,
               struct pieces pair[2], struct pieces **result) MUST_CHECK;
-int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x, const char *text,
-                 size_t n, struct str *out) MUST_CHECK;
-uint32_t byte_to_char(unsigned char byte); /* the character that stands for a byte in byte-level BPE */
+int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x,
+                 const char *text, size_t n, struct str *out) MUST_CHECK;
+uint32_t
+byte_to_char(unsigned char byte); /* the character that stands for a byte in byte-level BPE */
 struct step *steps_add(struct steps *s, enum step_kind kind); /* NULL: message set */
 void steps_release(struct steps *s);
 
@@ -226,19 +233,24 @@ int tokenizer_read_json(struct tokenizer *t, const char *file) MUST_CHECK;
 int read_bool(const struct reader *r, const struct json_t *node, const char *path, const char *key,
               bool fallback, bool *value) MUST_CHECK;
 /* NULL as fallback: the member has to be there. *n counts bytes; the text ends with a NUL as well. */
-int read_string(const struct reader *r, const struct json_t *node, const char *path, const char *key,
-                const char *fallback, const char **text, size_t *n) MUST_CHECK;
+int read_string(const struct reader *r, const struct json_t *node, const char *path,
+                const char *key, const char *fallback, const char **text, size_t *n) MUST_CHECK;
 
 /* tokenizer_parts.c: the three stages that are lists of steps; node may be NULL or null. */
-int read_normalizer(const struct reader *r, const struct json_t *node, struct steps *out) MUST_CHECK;
-int read_pre_tokenizer(const struct reader *r, const struct json_t *node, struct steps *out) MUST_CHECK;
+int read_normalizer(const struct reader *r, const struct json_t *node,
+                    struct steps *out) MUST_CHECK;
+int read_pre_tokenizer(const struct reader *r, const struct json_t *node,
+                       struct steps *out) MUST_CHECK;
 int read_decoder(const struct reader *r, const struct json_t *node, struct steps *out) MUST_CHECK;
-enum { JSON_PATH_BYTES = 256, SEQUENCE_DEPTH_MAX = 8 /* Sequences in Sequences; real files have one */ };
+enum {
+    JSON_PATH_BYTES = 256,
+    SEQUENCE_DEPTH_MAX = 8 /* Sequences in Sequences; real files have one */
+};
 
 /* tokenizer.c */
 int token_ids_add(struct token_ids *ids, int32_t id) MUST_CHECK;
-int normalize_text(const struct tokenizer *t, struct scratch *x, const char *text, size_t n, bool first,
-                   struct pieces **result) MUST_CHECK;
+int normalize_text(const struct tokenizer *t, struct scratch *x, const char *text, size_t n,
+                   bool first, struct pieces **result) MUST_CHECK;
 int scratch_init(struct scratch *x) MUST_CHECK;
 void scratch_release(struct scratch *x);
 

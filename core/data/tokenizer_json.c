@@ -65,13 +65,14 @@ static int read_id(const struct reader *r, const json_t *value, const char *path
     return 0;
 }
 
-static int set_text(const struct reader *r, const char *path, int32_t id, const char *text, size_t n)
+static int set_text(const struct reader *r, const char *path, int32_t id, const char *text,
+                    size_t n)
 {
     struct tokenizer *t = r->t;
 
     if (t->texts[id]) {
-        return fail(HCSMOE_EINVAL, "%s: %s: id %d belongs to '%s' and to '%s'", r->file, path, (int)id,
-                    t->texts[id], text);
+        return fail(HCSMOE_EINVAL, "%s: %s: id %d belongs to '%s' and to '%s'", r->file, path,
+                    (int)id, t->texts[id], text);
     }
     t->texts[id] = arena_strndup(&t->arena, text, n);
     t->lens[id] = (uint32_t)n;
@@ -88,14 +89,16 @@ static int make_room(const struct reader *r, const json_t *vocab, const json_t *
     json_t *value;
     size_t i;
 
-    json_object_foreach((json_t *)vocab, text, value) {
+    json_object_foreach((json_t *)vocab, text, value)
+    {
         int rc = read_id(r, value, "model.vocab", text, &id);
         if (rc < 0) {
             return rc;
         }
         last = id > last ? id : last;
     }
-    json_array_foreach(added, i, value) {
+    json_array_foreach(added, i, value)
+    {
         char path[JSON_PATH_BYTES];
         size_t n;
         (void)snprintf(path, sizeof path, "added_tokens[%zu]", i);
@@ -120,7 +123,8 @@ static int read_vocab(const struct reader *r, const json_t *vocab)
     const char *text;
     json_t *value;
 
-    json_object_foreach((json_t *)vocab, text, value) {
+    json_object_foreach((json_t *)vocab, text, value)
+    {
         int32_t id = (int32_t)json_integer_value(value);
         int rc = set_text(r, "model.vocab", id, text, strlen(text));
         if (rc < 0) {
@@ -164,8 +168,8 @@ static int read_merge(const struct reader *r, const json_t *merge, size_t rank, 
     int32_t ids[3];
 
     if (!merge_halves(merge, half, len)) {
-        return fail(HCSMOE_EINVAL, "%s: model.merges[%zu]: has to be \"a b\" or [\"a\", \"b\"]", r->file,
-                    rank);
+        return fail(HCSMOE_EINVAL, "%s: model.merges[%zu]: has to be \"a b\" or [\"a\", \"b\"]",
+                    r->file, rank);
     }
     /* The right half loses its continuing_subword_prefix inside the joined piece. */
     size_t skip = len[1] >= b->prefix_len ? b->prefix_len : len[1];
@@ -180,8 +184,8 @@ static int read_merge(const struct reader *r, const json_t *merge, size_t rank, 
     for (int k = 0; k < 3; k++) {
         ids[k] = bpe_find(r->t, texts[k], lens[k]);
         if (ids[k] < 0) {
-            return fail(HCSMOE_EINVAL, "%s: model.merges[%zu]: '%.*s' is not in model.vocab", r->file,
-                        rank, (int)lens[k], texts[k]);
+            return fail(HCSMOE_EINVAL, "%s: model.merges[%zu]: '%.*s' is not in model.vocab",
+                        r->file, rank, (int)lens[k], texts[k]);
         }
     }
     *m = (struct merge){.left = ids[0], .right = ids[1], .result = ids[2]};
@@ -211,14 +215,15 @@ static int read_merges(const struct reader *r, const json_t *merges)
     rc = rc < 0 ? rc : bpe_index_merges(r->t, &duplicate);
     if (rc == HCSMOE_EINVAL && b->merge_slots) {
         const struct merge *m = &b->merges[duplicate];
-        return fail(rc, "%s: model.merges[%zu]: '%s' and '%s' are merged by an earlier line already",
+        return fail(rc,
+                    "%s: model.merges[%zu]: '%s' and '%s' are merged by an earlier line already",
                     r->file, duplicate, r->t->texts[m->left], r->t->texts[m->right]);
     }
     return rc;
 }
 
-static int read_affix(const struct reader *r, const json_t *model, const char *key, const char **text,
-                      size_t *n)
+static int read_affix(const struct reader *r, const json_t *model, const char *key,
+                      const char **text, size_t *n)
 {
     int rc = read_string(r, model, "model", key, "", text, n);
     if (rc < 0) {
@@ -247,16 +252,19 @@ static int read_model(const struct reader *r, const json_t *model, const json_t 
                     r->file, type);
     }
     if (!json_is_object(vocab) || !json_is_array(merges)) {
-        return fail(HCSMOE_EINVAL, "%s: model.%s: %s", r->file, json_is_object(vocab) ? "merges" : "vocab",
+        return fail(HCSMOE_EINVAL, "%s: model.%s: %s", r->file,
+                    json_is_object(vocab) ? "merges" : "vocab",
                     json_is_object(vocab) ? "has to be an array" : "has to be an object");
     }
     if (json_number_value(json_object_get(model, "dropout")) != 0) {
-        return fail(HCSMOE_EUNSUPPORTED, "%s: model.dropout: only null and 0 are supported", r->file);
+        return fail(HCSMOE_EUNSUPPORTED, "%s: model.dropout: only null and 0 are supported",
+                    r->file);
     }
     rc = read_bool(r, model, "model", "byte_fallback", false, &b->byte_fallback);
     rc = rc < 0 ? rc : read_bool(r, model, "model", "fuse_unk", false, &b->fuse_unk);
     rc = rc < 0 ? rc : read_bool(r, model, "model", "ignore_merges", false, &b->ignore_merges);
-    rc = rc < 0 ? rc : read_affix(r, model, "continuing_subword_prefix", &b->prefix, &b->prefix_len);
+    rc =
+        rc < 0 ? rc : read_affix(r, model, "continuing_subword_prefix", &b->prefix, &b->prefix_len);
     rc = rc < 0 ? rc : read_affix(r, model, "end_of_word_suffix", &b->suffix, &b->suffix_len);
     rc = rc < 0 ? rc : read_string(r, model, "model", "unk_token", "", &unk, &n);
     rc = rc < 0 ? rc : make_room(r, vocab, added);
@@ -269,8 +277,8 @@ static int read_model(const struct reader *r, const json_t *model, const json_t 
     return read_merges(r, merges);
 }
 
-static int read_added(const struct reader *r, const json_t *node, const char *path, struct scratch *x,
-                      struct added_set *all)
+static int read_added(const struct reader *r, const json_t *node, const char *path,
+                      struct scratch *x, struct added_set *all)
 {
     struct tokenizer *t = r->t;
     struct added_token token = {0};
@@ -291,8 +299,8 @@ static int read_added(const struct reader *r, const json_t *node, const char *pa
     token.order = special ? 0 : 1; /* where two normalise to the same, special ones go first */
     int32_t piece = bpe_find(t, text, token.len);
     if (piece >= 0 && piece != token.id) {
-        return fail(HCSMOE_EINVAL, "%s: %s: '%s' has id %d here and %d in model.vocab", r->file, path,
-                    text, (int)token.id, (int)piece);
+        return fail(HCSMOE_EINVAL, "%s: %s: '%s' has id %d here and %d in model.vocab", r->file,
+                    path, text, (int)token.id, (int)piece);
     }
     rc = piece >= 0 ? 0 : set_text(r, path, token.id, text, token.len);
     if (rc < 0) {
@@ -321,7 +329,8 @@ static int read_all_added(const struct reader *r, const json_t *added)
     json_t *node;
 
     int rc = scratch_init(&x);
-    json_array_foreach(added, i, node) {
+    json_array_foreach(added, i, node)
+    {
         char path[JSON_PATH_BYTES];
         if (rc < 0) {
             break;
@@ -333,7 +342,8 @@ static int read_all_added(const struct reader *r, const json_t *added)
     for (i = 1; i < all.n && rc >= 0; i++) {
         if (all.tokens[i].len == all.tokens[i - 1].len &&
             memcmp(all.tokens[i].text, all.tokens[i - 1].text, all.tokens[i].len) == 0) {
-            rc = fail(HCSMOE_EINVAL, "%s: added_tokens: '%s' is there twice", r->file, all.tokens[i].text);
+            rc = fail(HCSMOE_EINVAL, "%s: added_tokens: '%s' is there twice", r->file,
+                      all.tokens[i].text);
         }
     }
     added_sort(&r->t->raw);
@@ -348,21 +358,24 @@ static int read_template_token(const struct reader *r, const json_t *node, const
                                const json_t *piece, struct token_ids *ids)
 {
     const char *name = json_string_value(json_object_get(piece, "id"));
-    const json_t *token = json_object_get(json_object_get(node, "special_tokens"), name ? name : "");
+    const json_t *token =
+        json_object_get(json_object_get(node, "special_tokens"), name ? name : "");
     const json_t *list = json_object_get(token, "ids");
     size_t i;
     json_t *value;
 
     if (!name || json_array_size(list) == 0) {
-        return fail(HCSMOE_EINVAL, "%s: %s.special_tokens: there are no ids of '%s', which single names",
-                    r->file, path, name ? name : "");
+        return fail(HCSMOE_EINVAL,
+                    "%s: %s.special_tokens: there are no ids of '%s', which single names", r->file,
+                    path, name ? name : "");
     }
-    json_array_foreach(list, i, value) {
+    json_array_foreach(list, i, value)
+    {
         int32_t id = -1;
         int rc = read_id(r, value, path, name, &id);
         if (rc >= 0 && !tokenizer_text(r->t, id)) {
-            rc = fail(HCSMOE_EINVAL, "%s: %s.special_tokens: id %d of '%s' is no token", r->file, path,
-                      (int)id, name);
+            rc = fail(HCSMOE_EINVAL, "%s: %s.special_tokens: id %d of '%s' is no token", r->file,
+                      path, (int)id, name);
         }
         rc = rc < 0 ? rc : token_ids_add(ids, id);
         if (rc < 0) {
@@ -398,7 +411,8 @@ static int read_template(const struct reader *r, const json_t *node, const char 
     json_t *piece;
     int rc = 0;
 
-    json_array_foreach(single, i, piece) {
+    json_array_foreach(single, i, piece)
+    {
         const json_t *special = json_object_get(piece, "SpecialToken");
         const json_t *text = json_object_get(json_object_get(piece, "Sequence"), "id");
         const char *name = json_string_value(text);
@@ -407,16 +421,18 @@ static int read_template(const struct reader *r, const json_t *node, const char 
         } else if (name && strcmp(name, "A") == 0) {
             n_texts++;
         } else {
-            rc = fail(HCSMOE_EINVAL, "%s: %s.single[%zu]: has to be a SpecialToken or the Sequence 'A'",
-                      r->file, path, i);
+            rc = fail(HCSMOE_EINVAL,
+                      "%s: %s.single[%zu]: has to be a SpecialToken or the Sequence 'A'", r->file,
+                      path, i);
         }
         if (rc < 0) {
             goto out;
         }
     }
     if (n_texts != 1) {
-        rc = fail(HCSMOE_EUNSUPPORTED, "%s: %s.single: the Sequence 'A' has to be there once, not %d times",
-                  r->file, path, n_texts);
+        rc = fail(HCSMOE_EUNSUPPORTED,
+                  "%s: %s.single: the Sequence 'A' has to be there once, not %d times", r->file,
+                  path, n_texts);
         goto out;
     }
     rc = wrap(r->t, &side[0], &side[1]);
@@ -426,7 +442,8 @@ out:
     return rc;
 }
 
-static int read_post_processor(const struct reader *r, const json_t *node, const char *path, int depth)
+static int read_post_processor(const struct reader *r, const json_t *node, const char *path,
+                               int depth)
 {
     const json_t *members = json_object_get(node, "processors");
     const char *type;
@@ -447,14 +464,18 @@ static int read_post_processor(const struct reader *r, const json_t *node, const
         return read_template(r, node, path);
     }
     if (strcmp(type, "Sequence") != 0) {
-        return fail(HCSMOE_EUNSUPPORTED, "%s: %s: type '%s' is not supported (supported: "
-                    "TemplateProcessing, ByteLevel, Sequence)", r->file, path, type);
+        return fail(HCSMOE_EUNSUPPORTED,
+                    "%s: %s: type '%s' is not supported (supported: "
+                    "TemplateProcessing, ByteLevel, Sequence)",
+                    r->file, path, type);
     }
     if (!json_is_array(members) || depth == SEQUENCE_DEPTH_MAX) {
-        return fail(HCSMOE_EINVAL, "%s: %s.processors: has to be an array, at most %d inside each other",
-                    r->file, path, SEQUENCE_DEPTH_MAX);
+        return fail(HCSMOE_EINVAL,
+                    "%s: %s.processors: has to be an array, at most %d inside each other", r->file,
+                    path, SEQUENCE_DEPTH_MAX);
     }
-    json_array_foreach(members, n, member) {
+    json_array_foreach(members, n, member)
+    {
         char inner[JSON_PATH_BYTES];
         (void)snprintf(inner, sizeof inner, "%s.processors[%zu]", path, n);
         rc = read_post_processor(r, member, inner, depth + 1);
@@ -472,18 +493,21 @@ static int read_root(const struct reader *r, const json_t *root)
     const json_t *added = json_object_get(root, "added_tokens");
 
     if (!json_is_object(model)) {
-        return fail(HCSMOE_EINVAL, "%s: model: %s", r->file, model ? "has to be an object" : "is missing");
+        return fail(HCSMOE_EINVAL, "%s: model: %s", r->file,
+                    model ? "has to be an object" : "is missing");
     }
     if (added && !json_is_null(added) && !json_is_array(added)) {
         return fail(HCSMOE_EINVAL, "%s: added_tokens: has to be an array", r->file);
     }
     int rc = read_normalizer(r, json_object_get(root, "normalizer"), &t->normalizer);
-    rc = rc < 0 ? rc : read_pre_tokenizer(r, json_object_get(root, "pre_tokenizer"), &t->pre_tokenizer);
+    rc = rc < 0 ? rc
+                : read_pre_tokenizer(r, json_object_get(root, "pre_tokenizer"), &t->pre_tokenizer);
     rc = rc < 0 ? rc : read_decoder(r, json_object_get(root, "decoder"), &t->decoder);
     rc = rc < 0 ? rc : read_model(r, model, added);
     rc = rc < 0 ? rc : read_all_added(r, added);
-    return rc < 0 ? rc : read_post_processor(r, json_object_get(root, "post_processor"),
-                                             "post_processor", 0);
+    return rc < 0 ? rc
+                  : read_post_processor(r, json_object_get(root, "post_processor"),
+                                        "post_processor", 0);
 }
 
 int tokenizer_read_json(struct tokenizer *t, const char *file)

@@ -51,8 +51,9 @@ enum {
     N_SCHEMES = sizeof scheme_names / sizeof scheme_names[0]
 };
 
-static int read_choice(const struct reader *r, const json_t *node, const char *path, const char *key,
-                       const char *const *names, size_t n_names, int fallback, int *choice)
+static int read_choice(const struct reader *r, const json_t *node, const char *path,
+                       const char *key, const char *const *names, size_t n_names, int fallback,
+                       int *choice)
 {
     struct str all = {0};
     const char *text;
@@ -68,8 +69,8 @@ static int read_choice(const struct reader *r, const json_t *node, const char *p
         str_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
     }
     if (rc >= 0) {
-        rc = fail(HCSMOE_EINVAL, "%s: %s.%s: '%s' is not known (known: %s)", r->file, path, key, text,
-                  str_text(&all));
+        rc = fail(HCSMOE_EINVAL, "%s: %s.%s: '%s' is not known (known: %s)", r->file, path, key,
+                  text, str_text(&all));
     }
     str_release(&all);
     return rc;
@@ -82,8 +83,8 @@ static int set_content(const struct reader *r, struct step *s, const char *text,
     return s->content ? 0 : HCSMOE_ENOMEM;
 }
 
-static int read_content(const struct reader *r, const json_t *node, const char *path, const char *key,
-                        const char *fallback, struct step *s)
+static int read_content(const struct reader *r, const json_t *node, const char *path,
+                        const char *key, const char *fallback, struct step *s)
 {
     const char *text;
     size_t n;
@@ -107,8 +108,8 @@ static int add_split(const struct reader *r, const char *path, struct steps *out
 }
 
 /* "pattern": {"String": "x"} or {"Regex": "x"} */
-static int read_pattern(const struct reader *r, const json_t *node, const char *path, const char **text,
-                        size_t *n, bool *literal)
+static int read_pattern(const struct reader *r, const json_t *node, const char *path,
+                        const char **text, size_t *n, bool *literal)
 {
     const json_t *pattern = json_object_get(node, "pattern");
     const json_t *string = json_object_get(pattern, "String");
@@ -116,8 +117,9 @@ static int read_pattern(const struct reader *r, const json_t *node, const char *
     const json_t *value = json_is_string(string) ? string : regex;
 
     if (!json_is_string(value)) {
-        return fail(HCSMOE_EINVAL, "%s: %s.pattern: has to be an object with a text 'String' or 'Regex'",
-                    r->file, path);
+        return fail(HCSMOE_EINVAL,
+                    "%s: %s.pattern: has to be an object with a text 'String' or 'Regex'", r->file,
+                    path);
     }
     *literal = value == string;
     *text = json_string_value(value);
@@ -125,7 +127,8 @@ static int read_pattern(const struct reader *r, const json_t *node, const char *
     return 0;
 }
 
-static int read_split(const struct reader *r, const json_t *node, const char *path, struct steps *out)
+static int read_split(const struct reader *r, const json_t *node, const char *path,
+                      struct steps *out)
 {
     const char *text;
     size_t n;
@@ -135,10 +138,12 @@ static int read_split(const struct reader *r, const json_t *node, const char *pa
 
     int rc = read_pattern(r, node, path, &text, &n, &literal);
     rc = rc < 0 ? rc : read_bool(r, node, path, "invert", false, &invert);
-    rc = rc < 0 ? rc : read_choice(r, node, path, "behavior", behavior_names, N_BEHAVIORS,
-                                   SPLIT_ISOLATED, &behavior);
-    return rc < 0 ? rc
-                  : add_split(r, path, out, text, n, literal, (enum split_behavior)behavior, invert);
+    rc = rc < 0 ? rc
+                : read_choice(r, node, path, "behavior", behavior_names, N_BEHAVIORS,
+                              SPLIT_ISOLATED, &behavior);
+    return rc < 0
+               ? rc
+               : add_split(r, path, out, text, n, literal, (enum split_behavior)behavior, invert);
 }
 
 static int read_replace_as(const struct reader *r, const json_t *node, const char *path,
@@ -161,7 +166,8 @@ static int read_replace_as(const struct reader *r, const json_t *node, const cha
     return rc < 0 ? fail_in(rc, "%s: %s", r->file, path) : 0;
 }
 
-static int read_replace(const struct reader *r, const json_t *node, const char *path, struct steps *out)
+static int read_replace(const struct reader *r, const json_t *node, const char *path,
+                        struct steps *out)
 {
     return read_replace_as(r, node, path, out, STEP_REPLACE);
 }
@@ -172,14 +178,16 @@ static int read_decode_replace(const struct reader *r, const json_t *node, const
     return read_replace_as(r, node, path, out, DECODE_REPLACE);
 }
 
-static int read_prepend(const struct reader *r, const json_t *node, const char *path, struct steps *out)
+static int read_prepend(const struct reader *r, const json_t *node, const char *path,
+                        struct steps *out)
 {
     struct step *s = steps_add(out, STEP_PREPEND);
 
     return s ? read_content(r, node, path, "prepend", NULL, s) : HCSMOE_ENOMEM;
 }
 
-static int read_strip(const struct reader *r, const json_t *node, const char *path, struct steps *out)
+static int read_strip(const struct reader *r, const json_t *node, const char *path,
+                      struct steps *out)
 {
     struct step *s = steps_add(out, STEP_STRIP);
 
@@ -252,13 +260,15 @@ static int read_metaspace(const struct reader *r, const json_t *node, const char
     return add_split(r, path, out, s->content, s->content_len, true, SPLIT_MERGED_WITH_NEXT, false);
 }
 
-static int read_digits(const struct reader *r, const json_t *node, const char *path, struct steps *out)
+static int read_digits(const struct reader *r, const json_t *node, const char *path,
+                       struct steps *out)
 {
     bool individual;
 
     int rc = read_bool(r, node, path, "individual_digits", false, &individual);
     const char *regex = rc >= 0 && individual ? "\\p{N}" : "\\p{N}+";
-    return rc < 0 ? rc : add_split(r, path, out, regex, strlen(regex), false, SPLIT_ISOLATED, false);
+    return rc < 0 ? rc
+                  : add_split(r, path, out, regex, strlen(regex), false, SPLIT_ISOLATED, false);
 }
 
 static int read_punctuation(const struct reader *r, const json_t *node, const char *path,
@@ -291,7 +301,8 @@ static int read_count(const struct reader *r, const json_t *node, const char *pa
     json_int_t n = json_integer_value(value);
 
     if (!json_is_integer(value) || n < 0 || n > INT_MAX) {
-        return fail(HCSMOE_EINVAL, "%s: %s.%s: has to be a whole number from 0 on", r->file, path, key);
+        return fail(HCSMOE_EINVAL, "%s: %s.%s: has to be a whole number from 0 on", r->file, path,
+                    key);
     }
     *count = (size_t)n;
     return 0;
@@ -337,10 +348,7 @@ static int read_decode_bpe(const struct reader *r, const json_t *node, const cha
     return rc;
 }
 
-enum {
-    FORM_D = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-    FORM_C = UTF8PROC_STABLE | UTF8PROC_COMPOSE
-};
+enum { FORM_D = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, FORM_C = UTF8PROC_STABLE | UTF8PROC_COMPOSE };
 
 static const struct component normalizers[] = {
     {.type = "NFC", .kind = STEP_UNICODE, .unicode_form = FORM_C},
@@ -397,10 +405,11 @@ static int read_sequence(const struct reader *r, const json_t *node, const char 
         return fail(HCSMOE_EINVAL, "%s: %s.%s: has to be an array", r->file, path, stage->members);
     }
     if (depth == SEQUENCE_DEPTH_MAX) {
-        return fail(HCSMOE_EINVAL, "%s: %s: more than %d Sequences inside each other", r->file, path,
-                    SEQUENCE_DEPTH_MAX);
+        return fail(HCSMOE_EINVAL, "%s: %s: more than %d Sequences inside each other", r->file,
+                    path, SEQUENCE_DEPTH_MAX);
     }
-    json_array_foreach(members, i, member) {
+    json_array_foreach(members, i, member)
+    {
         char inner[JSON_PATH_BYTES];
         (void)snprintf(inner, sizeof inner, "%s.%s[%zu]", path, stage->members, i);
         rc = read_stage(r, member, inner, stage, depth + 1, out);
@@ -450,7 +459,8 @@ static int read_stage(const struct reader *r, const json_t *node, const char *pa
             return c->read(r, node, path, out);
         }
         if (c->regex) {
-            return add_split(r, path, out, c->regex, strlen(c->regex), false, c->behavior, c->invert);
+            return add_split(r, path, out, c->regex, strlen(c->regex), false, c->behavior,
+                             c->invert);
         }
         struct step *s = steps_add(out, c->kind);
         if (!s) {
@@ -480,8 +490,7 @@ int read_pre_tokenizer(const struct reader *r, const json_t *node, struct steps 
 
 int read_decoder(const struct reader *r, const json_t *node, struct steps *out)
 {
-    static const struct stage stage = {.components = decoders,
-                                       .n = sizeof decoders / sizeof decoders[0],
-                                       .members = "decoders"};
+    static const struct stage stage = {
+        .components = decoders, .n = sizeof decoders / sizeof decoders[0], .members = "decoders"};
     return read_stage(r, node, "decoder", &stage, 0, out);
 }

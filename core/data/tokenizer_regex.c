@@ -12,15 +12,19 @@
 #include <string.h>
 
 /* White_Space; PCRE2's own \s has U+180E as well. */
-#define SPACE "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define SPACE                                                                                      \
+    "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{"    \
+    "205f}\\x{3000}"
 #define NOT_SPACE                                                                                  \
     "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"       \
-    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
+    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{"   \
+    "10ffff}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 /* Outside a set, and for \b, Oniguruma takes the Latin-1 digits and fractions for letters as well. */
 #define WORD_LATIN WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9A-Fa-f"
-#define EDGE "(?:(?<=[" WORD_LATIN "])(?![" WORD_LATIN "])|(?<![" WORD_LATIN "])(?=[" WORD_LATIN "]))"
+#define EDGE                                                                                       \
+    "(?:(?<=[" WORD_LATIN "])(?![" WORD_LATIN "])|(?<![" WORD_LATIN "])(?=[" WORD_LATIN "]))"
 #define NO_EDGE                                                                                    \
     "(?:(?<=[" WORD_LATIN "])(?=[" WORD_LATIN "])|(?<![" WORD_LATIN "])(?![" WORD_LATIN "]))"
 
@@ -49,7 +53,7 @@ static const struct {
     {.name = "upper", .written = "\\p{Uppercase}"},
     {.name = "lower", .written = "\\p{Lowercase}"},
     {.name = "space", .written = SPACE},
-    {.name = "punct", .written = "\\p{P}$+<=>\\^`|~"},
+    {.name = "punct", .written = "\\p{P}\\p{S}"},
     {.name = "cntrl", .written = "\\p{Cc}"},
     {.name = "xdigit", .written = HEX},
     {.name = "word", .written = WORD},
@@ -104,7 +108,8 @@ static void translate_property(struct translation *r)
         return;
     }
     int len = snprintf(probe, sizeof probe, "\\p{sc:%.*s}", (int)n, r->text + r->at + at);
-    pcre2_code *script = pcre2_compile((PCRE2_SPTR)probe, (size_t)len, PCRE2_UTF, &code, &offset, NULL);
+    pcre2_code *script =
+        pcre2_compile((PCRE2_SPTR)probe, (size_t)len, PCRE2_UTF, &code, &offset, NULL);
     copy(r, at);
     if (script) {
         str_add(r->out, "sc:");
@@ -273,10 +278,12 @@ int pattern_compile(struct pattern *p, const char *source, size_t n, bool litera
         options |= PCRE2_LITERAL;
         str_add_bytes(&text, source, n);
     } else {
-        options |= PCRE2_UCP | PCRE2_MULTILINE; /* ^ and $ stand at every line in Oniguruma's syntax */
+        options |=
+            PCRE2_UCP | PCRE2_MULTILINE; /* ^ and $ stand at every line in Oniguruma's syntax */
         const char *why = translate(source, n, &text);
         if (why) {
-            rc = fail(HCSMOE_EUNSUPPORTED, "regex '%.*s': %s is not supported", (int)n, source, why);
+            rc =
+                fail(HCSMOE_EUNSUPPORTED, "regex '%.*s': %s is not supported", (int)n, source, why);
             goto out;
         }
     }

@@ -4,7 +4,6 @@
  */
 #include "data/tokenizer_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <utf8proc.h>
@@ -149,8 +148,8 @@ static int split_text(const struct tokenizer *t, const struct step *step, struct
     return rc < 0 ? rc : split_flush(&s, n);
 }
 
-int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x, const char *text,
-                 size_t n, struct str *out)
+int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x,
+                 const char *text, size_t n, struct str *out)
 {
     struct finder f = {.pattern = &s->pattern, .t = t, .match = x->match, .text = text, .n = n};
     size_t done = 0;
@@ -165,33 +164,6 @@ int step_replace(const struct tokenizer *t, const struct step *s, struct scratch
     }
     str_add_bytes(out, text + done, n - done);
     return rc;
-}
-
-static int add_unicode_form(const struct step *s, const char *text, size_t n, struct str *out)
-{
-    /* Nothing below U+0300 changes under NFC, and most text has nothing else. */
-    unsigned char change_from = (s->unicode_form & UTF8PROC_COMPOSE) &&
-                                        !(s->unicode_form & UTF8PROC_COMPAT) ? 0xcc : 0x80;
-    size_t i = 0;
-    while (i < n && (unsigned char)text[i] < change_from) {
-        i++;
-    }
-    if (i == n) {
-        str_add_bytes(out, text, n);
-        return 0;
-    }
-    utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)n, &mapped,
-                                        (utf8proc_option_t)s->unicode_form);
-    if (len < 0) {
-        return len == UTF8PROC_ERROR_NOMEM
-                   ? fail_memory(n)
-                   : fail(HCSMOE_EFAILED, "unicode normal form of a text of %zu bytes: %s", n,
-                          utf8proc_errmsg(len));
-    }
-    str_add_bytes(out, mapped, (size_t)len);
-    free(mapped); /* utf8proc's own */
-    return 0;
 }
 
 static void add_lower_case(const char *text, size_t n, struct str *out)
@@ -237,10 +209,11 @@ static void add_byte_chars(const char *text, size_t n, struct str *out)
     str_add_bytes(out, chars, len);
 }
 
-static void add_metaspace(const struct step *s, const char *text, size_t n, bool first, struct str *out)
+static void add_metaspace(const struct step *s, const char *text, size_t n, bool first,
+                          struct str *out)
 {
-    bool starts = text[0] == ' ' ||
-                  (n >= s->content_len && memcmp(text, s->content, s->content_len) == 0);
+    bool starts =
+        text[0] == ' ' || (n >= s->content_len && memcmp(text, s->content, s->content_len) == 0);
 
     if (!starts && (s->scheme == PREPEND_ALWAYS || (s->scheme == PREPEND_FIRST && first))) {
         str_add_bytes(out, s->content, s->content_len);
@@ -279,7 +252,7 @@ static int rewrite(const struct tokenizer *t, const struct step *s, struct scrat
     case STEP_REPLACE:
         return step_replace(t, s, x, text, n, out);
     case STEP_UNICODE:
-        return add_unicode_form(s, text, n, out);
+        return add_normal_form(text, n, s->unicode_form, out);
     case STEP_LOWERCASE:
         add_lower_case(text, n, out);
         return 0;

@@ -1,5 +1,5 @@
 /*
- * evaluate.c - loads the tasks of [eval], their records and few-shot examples, and makes requests of them.
+ * evaluate.c - the tasks of [eval]: plugins, records and few-shot examples, to requests.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -64,10 +64,12 @@ static int members_load(struct eval_plan *p, struct task *t)
         if (m->loading)
             status = fail(HCSMOE_EPLUGIN, "task group %s contains itself", m->name);
         else if (m->spec->type == HCSMOE_TASK_ROLLING || m->spec->type == HCSMOE_TASK_TEXT)
-            status = fail(HCSMOE_EUNSUPPORTED, "task group %s: %s is no task with choices: it cannot be pooled", t->name,
+            status = fail(HCSMOE_EUNSUPPORTED,
+                          "task group %s: %s is no task with choices: it cannot be pooled", t->name,
                           m->name);
         else if (t->spec->metrics & ~m->spec->metrics)
-            status = fail(HCSMOE_EPLUGIN, "task group %s pools a metric that %s has not", t->name, m->name);
+            status = fail(HCSMOE_EPLUGIN, "task group %s pools a metric that %s has not", t->name,
+                          m->name);
     }
     t->loading = false;
     return status;
@@ -102,15 +104,17 @@ static int task_load(struct eval_plan *p, const char *name, struct task **out)
 
 static int options_check(const struct eval_plan *p)
 {
-    static const char *const keys[] = {"task",    "data", "num_fewshot", "eval_batch_size", "before", "limit",
-                                       "samples", "text", "text_tokens", "max_length",      "add_bos"};
+    static const char *const keys[] = {
+        "task",    "data", "num_fewshot", "eval_batch_size", "before", "limit",
+        "samples", "text", "text_tokens", "max_length",      "add_bos"};
     const struct instance **all = mem_new(p->n_tasks, sizeof *all);
 
     if (!all)
         return HCSMOE_ENOMEM;
     for (size_t i = 0; i < p->n_tasks; i++)
         all[i] = &p->tasks[i]->instance;
-    int status = options_check_unused(p->s.ini, "eval", keys, sizeof keys / sizeof keys[0], all, p->n_tasks);
+    int status =
+        options_check_unused(p->s.ini, "eval", keys, sizeof keys / sizeof keys[0], all, p->n_tasks);
     mem_free(all);
     return status;
 }
@@ -153,7 +157,8 @@ static int file_read(struct eval_plan *p, const char *path, bool shots)
         if (!has_records(t) || !file || strcmp(file, path) != 0)
             continue;
         const bool keys = t->spec->fewshot == HCSMOE_FEWSHOT_DRAW_SPARE && t->num_fewshot > 0;
-        sinks[n] = (struct record_sink){.task = t->name, .ops = t->ops, .self = t->instance.self, .keys = keys};
+        sinks[n] = (struct record_sink){
+            .task = t->name, .ops = t->ops, .self = t->instance.self, .keys = keys};
         of[n++] = t;
     }
     if (!status)
@@ -174,15 +179,17 @@ static int files_find(struct eval_plan *p, struct task *t)
     const hcsmoe_task_spec *spec = t->spec;
 
     if (!p->s.data)
-        return fail(HCSMOE_EINVAL, "[eval] data is not set: task %s reads its records from that folder", t->name);
+        return fail(HCSMOE_EINVAL,
+                    "[eval] data is not set: task %s reads its records from that folder", t->name);
     int status = records_find(p->s.data, spec->file, spec->splits, &t->path);
     if (status || p->s.num_fewshot == 0 || spec->type != HCSMOE_TASK_CHOICE)
         return status;
     if (spec->fewshot == 0 || !spec->fewshot_split)
-        return fail(HCSMOE_EINVAL, "task %s takes no few-shot examples: num_fewshot must be 0", t->name);
+        return fail(HCSMOE_EINVAL, "task %s takes no few-shot examples: num_fewshot must be 0",
+                    t->name);
     if (spec->fewshot_most > 0 && p->s.num_fewshot > spec->fewshot_most) {
-        status = fail(HCSMOE_EINVAL, "%lld: task %s takes at most %lld examples", (long long)p->s.num_fewshot, t->name,
-                      (long long)spec->fewshot_most);
+        status = fail(HCSMOE_EINVAL, "%lld: task %s takes at most %lld examples",
+                      (long long)p->s.num_fewshot, t->name, (long long)spec->fewshot_most);
         return fail_at_key(p, "num_fewshot", status);
     }
     t->num_fewshot = p->s.num_fewshot;
@@ -196,7 +203,8 @@ static int text_read(struct eval_plan *p, struct task *t)
     if (!p->s.text)
         return fail(HCSMOE_EINVAL, "[eval] text is not set: task %s scores that file", t->name);
     t->path = mem_strdup(p->s.text);
-    int status = t->path ? path_read_text(p->s.text, TEXT_BYTES_MAX, &t->text, &t->text_bytes) : HCSMOE_ENOMEM;
+    int status = t->path ? path_read_text(p->s.text, TEXT_BYTES_MAX, &t->text, &t->text_bytes)
+                         : HCSMOE_ENOMEM;
     if (!status && t->text_bytes == 0)
         status = fail(HCSMOE_EINVAL, "%s: an empty file", p->s.text);
     if (!status)
@@ -235,15 +243,16 @@ static size_t limited(size_t n, double limit)
     return limit <= 0 || most >= (double)n ? n : (size_t)most;
 }
 
-/* A right answer that is none of the choices counts as wrong, as in the harness; say so once a task. */
+/* A right choice that is none of the choices counts as wrong, as in the harness: once a task. */
 static void golds_check(const struct task *t)
 {
-    for (size_t i = 0; i < t->n_docs; i++) {
+    for (size_t i = 0; i < t->n_docs && t->spec->type == HCSMOE_TASK_CHOICE; i++) {
         const struct record *r = &t->records[i];
-        if (t->spec->type != HCSMOE_TASK_CHOICE || (r->gold >= 0 && r->gold < r->n_choices))
+        if (r->gold >= 0 && r->gold < r->n_choices)
             continue;
-        log_line(LOG_WARN, "%s:%lld: the right choice is %lld of 0..%lld: such records count as wrong", t->path,
-                 (long long)r->line, (long long)r->gold, (long long)r->n_choices - 1);
+        log_line(LOG_WARN,
+                 "%s:%lld: the right choice is %lld of 0..%lld: such records count as wrong",
+                 t->path, (long long)r->line, (long long)r->gold, (long long)r->n_choices - 1);
         return;
     }
 }
@@ -259,8 +268,8 @@ static int draws_make(struct task *t)
     t->draws = mem_new(n, sizeof *t->draws);
     if (!t->draws)
         return HCSMOE_ENOMEM;
-    int status = fewshot_draw(t->spec->fewshot, t->records, (int64_t)t->n_docs, t->shots, (int64_t)t->n_shots,
-                              t->num_fewshot, t->draws);
+    int status = fewshot_draw(t->spec->fewshot, t->records, (int64_t)t->n_docs, t->shots,
+                              (int64_t)t->n_shots, t->num_fewshot, t->draws);
     return status ? fail_in(status, "%s", t->shots_path) : 0;
 }
 
@@ -282,15 +291,16 @@ static int docs_make(struct eval_plan *p)
     for (size_t i = 0; i < p->n_tasks; i++) {
         struct task *t = p->tasks[i];
         for (size_t k = 0; k < t->n_docs; k++)
-            p->docs[t->first_doc + k] =
-                (struct doc){.task = t, .record = t->records ? &t->records[k] : NULL, .index = (int64_t)k};
+            p->docs[t->first_doc + k] = (struct doc){
+                .task = t, .record = t->records ? &t->records[k] : NULL, .index = (int64_t)k};
     }
     return 0;
 }
 
 /* ---- requests ---- */
 
-/* Takes the tokens over: one block that is just large enough, requests pointing into it by the offsets first[]. */
+/* Takes the tokens over: one block that is just large enough, requests pointing into it by the
+ * offsets first[]. */
 static int requests_place(struct doc *d, const struct token_ids *ids, const size_t *first)
 {
     size_t n_scored = 0;
@@ -380,7 +390,8 @@ static int choice_encode(const struct encoder *e, struct doc *d)
 }
 
 /* The windows over a document overlap in one block of tokens. */
-static int rolling_requests(const struct encoder *e, struct doc *d, int64_t n, const struct token_ids *ids)
+static int rolling_requests(const struct encoder *e, struct doc *d, int64_t n,
+                            const struct token_ids *ids)
 {
     size_t *first = NULL;
     int64_t done = 0;
@@ -388,7 +399,8 @@ static int rolling_requests(const struct encoder *e, struct doc *d, int64_t n, c
     int status = doc_requests(d, (size_t)(n / e->max_length + (n % e->max_length != 0)), &first);
 
     for (size_t i = 0; i < d->n && !status; i++) {
-        done += rolling_window(n, done, e->max_length, &start, &d->requests[i].n, &d->requests[i].from);
+        done +=
+            rolling_window(n, done, e->max_length, &start, &d->requests[i].n, &d->requests[i].from);
         first[i] = (size_t)start;
     }
     if (!status)
@@ -403,7 +415,8 @@ static int rolling_encode_doc(const struct eval_plan *p, struct doc *d)
     const char *text = d->record ? d->record->text : t->text;
     struct token_ids ids = {0};
     int64_t n = 0;
-    int status = rolling_encode(&p->encoder, text, d->record ? strlen(text) : t->text_bytes, &ids, &n);
+    int status =
+        rolling_encode(&p->encoder, text, d->record ? strlen(text) : t->text_bytes, &ids, &n);
 
     if (!status && !d->record) {
         t->cut = p->s.text_tokens > 0 && p->s.text_tokens < n;
@@ -461,8 +474,8 @@ static int requests_collect(struct eval_plan *p)
 
 /* ---- the plan ---- */
 
-int eval_plan_open(struct eval_plan **out, const struct eval_settings *s, struct registry *r, struct host *h,
-                   const struct tokenizer *t, int64_t model_max_length)
+int eval_plan_open(struct eval_plan **out, const struct eval_settings *s, struct registry *r,
+                   struct host *h, const struct tokenizer *t, int64_t model_max_length)
 {
     int64_t max_length = s->max_length > 0 ? s->max_length : model_max_length;
 
@@ -528,7 +541,8 @@ int eval_plan_requests(struct eval_plan *p, struct score_request **requests, siz
     return 0;
 }
 
-void eval_plan_size(const struct eval_plan *p, int64_t *documents, int64_t *requests, int64_t *tokens)
+void eval_plan_size(const struct eval_plan *p, int64_t *documents, int64_t *requests,
+                    int64_t *tokens)
 {
     *documents = (int64_t)p->n_docs;
     *requests = (int64_t)p->n_requests;

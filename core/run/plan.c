@@ -39,7 +39,7 @@ static int groups_check(const struct prepared *p, const struct config *c)
     return 0;
 }
 
-/* A run that would keep every expert changes nothing, and must not look like a success. */
+/* A run that keeps every expert is legal (a reference point of a sweep), but says so. */
 static int change_check(const struct prepared *p, const struct config *c)
 {
     for (int l = 0; l < p->m->desc.n_layers; l++) {
@@ -47,17 +47,19 @@ static int change_check(const struct prepared *p, const struct config *c)
         const struct layer_source *s = &p->m->layers[l];
         if (!layer_touched(c, p->m, l))
             continue;
-        const hcsmoe_layer_dims dims = {
-            sizeof dims,      l,           s->n_stored,      s->desc.top_k,
-            p->m->desc.width, s->desc.ffn, p->batch.n_tokens};
+        const hcsmoe_layer_dims dims = {sizeof dims,     l,
+                                        s->n_stored,     s->desc.top_k,
+                                        p->m->desc.width, s->desc.ffn,
+                                        p->batch.n_tokens};
         int status = merge_shape(c, &dims, c->num_average_groups, &shape);
         if (status || p->budget || shape.n_experts < s->n_stored || shape.ffn < s->desc.ffn)
             return status;
     }
-    return fail(HCSMOE_EINVAL,
-                "[group] num_average_groups = %lld keeps every expert of every layer: nothing "
-                "would be merged",
-                (long long)c->num_average_groups);
+    log_line(LOG_WARN,
+             "[group] num_average_groups = %lld keeps every expert of every layer: nothing is merged, "
+             "the output is a copy",
+             (long long)c->num_average_groups);
+    return 0;
 }
 
 static int calibration_open(struct prepared *p, const struct config *c)

@@ -75,11 +75,12 @@ void context_release(struct context *c)
 }
 
 /* Without a context the prefix token is it, unless the continuation brings it along. */
-static int continue_alone(const struct encoder *e, const char *text, size_t n, struct token_ids *scored,
-                          struct token_ids *fed)
+static int continue_alone(const struct encoder *e, const char *text, size_t n,
+                          struct token_ids *scored, struct token_ids *fed)
 {
     if (e->prefix < 0)
-        return fail(HCSMOE_EINVAL, "an empty context, and the tokenizer has neither BOS nor EOS to stand for it");
+        return fail(HCSMOE_EINVAL,
+                    "an empty context, and the tokenizer has neither BOS nor EOS to stand for it");
     int status = ids_add(fed, &e->prefix, 1);
     if (!status)
         status = tokenizer_encode(e->tokenizer, text, n, false, scored);
@@ -90,9 +91,10 @@ static int continue_alone(const struct encoder *e, const char *text, size_t n, s
     return status;
 }
 
-/* The number of the context's tokens cuts those of the whole; which tokens they are may differ at the border. */
-static int continue_context(const struct context *c, const struct encoder *e, const char *text, size_t n,
-                            struct token_ids *scored, struct token_ids *fed)
+/* The number of the context's tokens cuts those of the whole; which tokens they are may differ at
+ * the border. */
+static int continue_context(const struct context *c, const struct encoder *e, const char *text,
+                            size_t n, struct token_ids *scored, struct token_ids *fed)
 {
     struct str whole = {0};
 
@@ -111,8 +113,8 @@ static int continue_context(const struct context *c, const struct encoder *e, co
     return status ? status : ids_add(fed, c->ids.ids, c->ids.n);
 }
 
-int context_continue(const struct context *c, const struct encoder *e, const char *continuation, size_t n,
-                     struct token_ids *out, int64_t *from)
+int context_continue(const struct context *c, const struct encoder *e, const char *continuation,
+                     size_t n, struct token_ids *out, int64_t *from)
 {
     struct token_ids scored = {0}, fed = {0};
     int status = c->n > 0 ? continue_context(c, e, continuation, n, &scored, &fed)
@@ -123,8 +125,8 @@ int context_continue(const struct context *c, const struct encoder *e, const cha
     if (!status && scored.n == 0)
         status = fail(HCSMOE_EINVAL, "the continuation adds no token to the context's");
     if (!status && scored.n > (uint64_t)e->max_length)
-        status = fail(HCSMOE_EINVAL, "the continuation has %zu tokens, more than max_length = %lld", scored.n,
-                      (long long)e->max_length);
+        status = fail(HCSMOE_EINVAL, "the continuation has %zu tokens, more than max_length = %lld",
+                      scored.n, (long long)e->max_length);
     if (!status) {
         /* The last token is not fed: max_length + 1 tokens fit. */
         const size_t room = (size_t)e->max_length + 1 - scored.n;
@@ -139,10 +141,12 @@ int context_continue(const struct context *c, const struct encoder *e, const cha
     return status;
 }
 
-int rolling_encode(const struct encoder *e, const char *text, size_t n_bytes, struct token_ids *out, int64_t *n)
+int rolling_encode(const struct encoder *e, const char *text, size_t n_bytes, struct token_ids *out,
+                   int64_t *n)
 {
     if (e->prefix < 0)
-        return fail(HCSMOE_EINVAL, "the tokenizer has neither BOS nor EOS to put in front of a document");
+        return fail(HCSMOE_EINVAL,
+                    "the tokenizer has neither BOS nor EOS to put in front of a document");
     int status = ids_add(out, &e->prefix, 1);
     if (!status)
         status = encoder_encode(e, text, n_bytes, out);
@@ -150,14 +154,16 @@ int rolling_encode(const struct encoder *e, const char *text, size_t n_bytes, st
     return status;
 }
 
-int64_t rolling_window(int64_t n, int64_t done, int64_t max_length, int64_t *first, int64_t *count, int64_t *from)
+int64_t rolling_window(int64_t n, int64_t done, int64_t max_length, int64_t *first, int64_t *count,
+                       int64_t *from)
 {
     const int64_t left = n - done;
     const int64_t scored = left < max_length ? left : max_length;
 
     assert(done >= 0);
     assert(max_length > 0);
-    /* Scored token i lies at i + 1. The last window is filled up with context to max_length tokens fed. */
+    /* Scored token i lies at i + 1. The last window is filled up with context to max_length tokens
+     * fed. */
     const int64_t end = done + scored;
     *first = end < max_length ? 0 : end - max_length;
     *count = end + 1 - *first;
@@ -166,8 +172,8 @@ int64_t rolling_window(int64_t n, int64_t done, int64_t max_length, int64_t *fir
 }
 
 /* Keeps the first n_shots of the drawn that are not the document itself. */
-static int drop_same(const struct record *doc, const struct record *shots, const int64_t *drawn, int64_t n_drawn,
-                     int64_t n_shots, int64_t *kept)
+static int drop_same(const struct record *doc, const struct record *shots, const int64_t *drawn,
+                     int64_t n_drawn, int64_t n_shots, int64_t *kept)
 {
     int64_t n = 0;
 
@@ -175,20 +181,23 @@ static int drop_same(const struct record *doc, const struct record *shots, const
         if (strcmp(shots[drawn[i]].key, doc->key) != 0)
             kept[n++] = drawn[i];
     if (n < n_shots)
-        return fail(HCSMOE_EINVAL, "%lld few-shot examples are left of %lld drawn: the others equal the record itself",
-                    (long long)n, (long long)n_drawn);
+        return fail(
+            HCSMOE_EINVAL,
+            "%lld few-shot examples are left of %lld drawn: the others equal the record itself",
+            (long long)n, (long long)n_drawn);
     return 0;
 }
 
-int fewshot_draw(int kind, const struct record *docs, int64_t n_docs, const struct record *shots, int64_t population,
-                 int64_t n_shots, int64_t *draws)
+int fewshot_draw(int kind, const struct record *docs, int64_t n_docs, const struct record *shots,
+                 int64_t population, int64_t n_shots, int64_t *draws)
 {
     const int64_t n_drawn = n_shots + (kind == HCSMOE_FEWSHOT_DRAW_SPARE ? 1 : 0);
     struct mt19937 g;
     int status = 0;
 
     if (population < n_drawn)
-        return fail(HCSMOE_EINVAL, "%lld records for few-shot examples: %lld are drawn for num_fewshot = %lld",
+        return fail(HCSMOE_EINVAL,
+                    "%lld records for few-shot examples: %lld are drawn for num_fewshot = %lld",
                     (long long)population, (long long)n_drawn, (long long)n_shots);
     int64_t *drawn = mem_new((size_t)n_drawn, sizeof *drawn);
     if (!drawn)
@@ -207,7 +216,8 @@ int fewshot_draw(int kind, const struct record *docs, int64_t n_docs, const stru
         else if (!status)
             memcpy(of_doc, drawn, (size_t)n_shots * sizeof *drawn);
         if (status)
-            status = fail_in(status, "for the evaluated record of line %lld", (long long)docs[d].line);
+            status =
+                fail_in(status, "for the evaluated record of line %lld", (long long)docs[d].line);
     }
     mem_free(drawn);
     return status;
@@ -218,7 +228,8 @@ int fewshot_add(const struct record *shot, struct str *out)
     const char *question = shot->example ? shot->example : shot->question;
 
     if (!shot->answer || !question)
-        return fail(HCSMOE_EINVAL, "line %lld: a few-shot example whose right choice (%lld) is none of its %lld",
+        return fail(HCSMOE_EINVAL,
+                    "line %lld: a few-shot example whose right choice (%lld) is none of its %lld",
                     (long long)shot->line, (long long)shot->gold, (long long)shot->n_choices);
     str_add(out, question);
     if (shot->answer[0]) {

@@ -28,7 +28,8 @@ int records_find(const char *folder, const char *name, const char *const *splits
 
     *path = NULL;
     if (!path_is_folder(folder))
-        return fail(HCSMOE_EIO, "%s: no such folder (it should hold the records of %s)", folder, name);
+        return fail(HCSMOE_EIO, "%s: no such folder (it should hold the records of %s)", folder,
+                    name);
     for (size_t s = 0; splits[s]; s++) {
         for (size_t e = 0; e < sizeof endings / sizeof endings[0]; e++) {
             char *file = mem_printf("%s.%s%s", name, splits[s], endings[e]);
@@ -45,13 +46,14 @@ int records_find(const char *folder, const char *name, const char *const *splits
                 goto out;
         }
     }
-    status = fail(HCSMOE_EIO, "%s: no records of %s (looked for %s)", folder, name, str_text(&looked_for));
+    status = fail(HCSMOE_EIO, "%s: no records of %s (looked for %s)", folder, name,
+                  str_text(&looked_for));
 out:
     str_release(&looked_for);
     return status;
 }
 
-/* Copies a list of texts; equal neighbours, as the shared endings of a record are, are kept once. */
+/* Copies a list of texts; neighbours that are one text, as in winogrande, are kept once. */
 static int texts_copy(struct arena *a, const char *const *from, int64_t n, const char *const **to)
 {
     const char **list = arena_alloc(a, (size_t)n * sizeof *list);
@@ -60,7 +62,8 @@ static int texts_copy(struct arena *a, const char *const *from, int64_t n, const
         return HCSMOE_ENOMEM;
     for (int64_t i = 0; i < n; i++) {
         if (!from[i])
-            return fail(HCSMOE_EPLUGIN, "gave no text for choice %lld: a fault of the plugin", (long long)i);
+            return fail(HCSMOE_EPLUGIN, "gave no text for choice %lld: a fault of the plugin",
+                        (long long)i);
         list[i] = i > 0 && from[i] == from[i - 1] ? list[i - 1] : arena_strdup(a, from[i]);
         if (!list[i])
             return HCSMOE_ENOMEM;
@@ -82,13 +85,15 @@ static int doc_copy(const hcsmoe_task_doc *d, int type, struct arena *a, struct 
 
     if (type == HCSMOE_TASK_ROLLING) {
         if (!d->text || d->n_words < 1 || d->n_bytes < 0)
-            return fail(HCSMOE_EPLUGIN, "gave no text or no count of its words: a fault of the plugin");
+            return fail(HCSMOE_EPLUGIN,
+                        "gave no text or no count of its words: a fault of the plugin");
         r->n_words = d->n_words;
         r->n_bytes = d->n_bytes;
         return text_copy(a, d->text, &r->text);
     }
     if (d->n_choices < 1 || d->n_choices > CHOICES_MAX)
-        return fail(HCSMOE_EINVAL, "%lld choices: must be 1..%d", (long long)d->n_choices, CHOICES_MAX);
+        return fail(HCSMOE_EINVAL, "%lld choices: must be 1..%d", (long long)d->n_choices,
+                    CHOICES_MAX);
     if (!d->choices || (!d->question && !d->questions))
         return fail(HCSMOE_EPLUGIN, "gave no question or no choices: a fault of the plugin");
     r->n_choices = d->n_choices;
@@ -130,7 +135,8 @@ static bool passes(const json_t *record, const hcsmoe_task_spec *spec)
     return value && !strcmp(value, spec->filter_value);
 }
 
-static int sink_add(struct record_sink *s, struct host *h, const json_t *json, int64_t line, struct arena *a)
+static int sink_add(struct record_sink *s, struct host *h, const json_t *json, int64_t line,
+                    struct arena *a)
 {
     hcsmoe_task_doc doc = {.struct_size = sizeof doc};
     char name[NAME_BYTES];
@@ -144,7 +150,8 @@ static int sink_add(struct record_sink *s, struct host *h, const json_t *json, i
     host_enter(h, name, -1);
     status = s->ops->format(s->self, &h->abi, (const hcsmoe_json *)(const void *)json, &doc);
     if (!status)
-        status = doc_copy(&doc, s->ops->spec->type, a, r); /* inside the frame: scratch is gone after it */
+        status = doc_copy(&doc, s->ops->spec->type, a,
+                          r); /* inside the frame: scratch is gone after it */
     status = host_leave(h, status);
     if (!status && s->keys)
         status = key_of(json, r->key);
@@ -162,8 +169,8 @@ static bool is_blank(const char *line, size_t n)
     return at == n;
 }
 
-static int line_add(const char *line, size_t len, int64_t number, struct host *h, struct record_sink *sinks, size_t n,
-                    struct arena *a)
+static int line_add(const char *line, size_t len, int64_t number, struct host *h,
+                    struct record_sink *sinks, size_t n, struct arena *a)
 {
     json_error_t error;
     int status = 0;
@@ -182,7 +189,8 @@ static int line_add(const char *line, size_t len, int64_t number, struct host *h
     return status;
 }
 
-int records_read(const char *path, struct host *h, struct record_sink *sinks, size_t n, struct arena *a)
+int records_read(const char *path, struct host *h, struct record_sink *sinks, size_t n,
+                 struct arena *a)
 {
     struct lines *l = NULL;
     char *line = NULL;
@@ -207,8 +215,8 @@ int records_read(const char *path, struct host *h, struct record_sink *sinks, si
         if (sinks[i].n > 0)
             continue;
         if (spec->filter_field)
-            status = fail(HCSMOE_EINVAL, "%s: no record whose %s is '%s', for task %s", path, spec->filter_field,
-                          spec->filter_value, sinks[i].task);
+            status = fail(HCSMOE_EINVAL, "%s: no record whose %s is '%s', for task %s", path,
+                          spec->filter_field, spec->filter_value, sinks[i].task);
         else
             status = fail(HCSMOE_EINVAL, "%s: no record in it", path);
     }

@@ -1,7 +1,8 @@
 /*
- * results.c - from log-likelihoods to metrics, their errors, the report's object, samples and tables.
+ * results.c - log-likelihoods to metrics and their errors; the report's object, samples, tables.
  *
- * The arithmetic is the harness's, operation by operation (eval-tasks.md 4 and 5): the last digits depend on it.
+ * The arithmetic is the harness's, operation by operation (eval-tasks.md 4 and 5): the last digits
+ * depend on it.
  * SPDX-License-Identifier: MIT
  */
 #include <assert.h>
@@ -137,7 +138,8 @@ static void group_aggregate(struct task *t)
 struct perplexity {
     double nll, token, word, byte, bits;
     int64_t documents, tokens;
-    bool has_words; /* false: the text was cut, its words and bytes are not those that were scored */
+    bool
+        has_words; /* false: the text was cut, its words and bytes are not those that were scored */
 };
 
 static struct perplexity perplexity_of(const struct eval_plan *p, const struct task *t)
@@ -198,7 +200,8 @@ static void choice_result(const struct eval_plan *p, const struct task *t, struc
         put_error(o, metric_names[m], &t->metrics[m]);
     }
     put(o, "n", json_integer(t->n_scored));
-    put(o, "num_fewshot", json_integer(t->spec->type == HCSMOE_TASK_GROUP ? p->s.num_fewshot : t->num_fewshot));
+    put(o, "num_fewshot",
+        json_integer(t->spec->type == HCSMOE_TASK_GROUP ? p->s.num_fewshot : t->num_fewshot));
 }
 
 static void rolling_result(const struct eval_plan *p, const struct task *t, struct object *o)
@@ -322,8 +325,8 @@ static const char *number(struct rows *rows, double x)
 }
 
 /* A line of a task; name and version stand in its first only. */
-static int row_add(struct rows *rows, const struct task *t, int depth, bool first, const char *metric,
-                   const struct metric *m)
+static int row_add(struct rows *rows, const struct task *t, int depth, bool first,
+                   const char *metric, const struct metric *m)
 {
     char name[2 * NUMBER_CHARS], n_shot[NUMBER_CHARS];
     const bool choice = t->spec->type == HCSMOE_TASK_CHOICE || t->spec->type == HCSMOE_TASK_GROUP;
@@ -333,7 +336,8 @@ static int row_add(struct rows *rows, const struct task *t, int depth, bool firs
         of_groups = of_groups || t->members[i]->spec->type == HCSMOE_TASK_GROUP;
     if (mem_grow(&rows->items, rows->n, &rows->capacity, sizeof *rows->items))
         return HCSMOE_ENOMEM;
-    const int64_t shots = t->spec->type == HCSMOE_TASK_GROUP ? rows->plan->s.num_fewshot : t->num_fewshot;
+    const int64_t shots =
+        t->spec->type == HCSMOE_TASK_GROUP ? rows->plan->s.num_fewshot : t->num_fewshot;
     (void)snprintf(name, sizeof name, "%*s%s%s", depth, "", depth > 0 ? "- " : "", t->spec->alias);
     (void)snprintf(n_shot, sizeof n_shot, "%lld", (long long)shots);
     struct table_row *r = &rows->items[rows->n++];
@@ -343,7 +347,9 @@ static int row_add(struct rows *rows, const struct task *t, int depth, bool firs
         .filter = "none",
         .n_shot = of_groups ? "" : arena_strdup(&rows->arena, n_shot),
         .metric = metric,
-        .arrow = of_groups ? "" : choice ? "↑" : "↓",
+        .arrow = of_groups ? ""
+                 : choice  ? "↑"
+                           : "↓",
         .value = number(rows, m->value),
         .pm = "±",
         .stderr_ = m->has_error ? number(rows, m->error) : "   " NOT_AVAILABLE,
@@ -418,7 +424,7 @@ static int tree_rows(struct rows *rows, const struct task *t, int depth, bool gr
     return status;
 }
 
-/* Groups by name, each as a tree; then, unless only groups are shown, the tasks that are in none. */
+/* Groups by name, each as a tree; then, unless only groups are shown, the tasks in none of them. */
 static int table_make(const struct eval_plan *p, bool groups_only, struct str *out)
 {
     struct rows rows = {.plan = p};
@@ -431,7 +437,8 @@ static int table_make(const struct eval_plan *p, bool groups_only, struct str *o
     }
     for (int pass = 0; pass < (groups_only ? 1 : 2); pass++)
         for (size_t i = 0; i < p->n_tasks && !status; i++)
-            if (!sorted[i]->is_member && (sorted[i]->spec->type == HCSMOE_TASK_GROUP) == (pass == 0))
+            if (!sorted[i]->is_member &&
+                (sorted[i]->spec->type == HCSMOE_TASK_GROUP) == (pass == 0))
                 status = tree_rows(&rows, sorted[i], 0, groups_only);
     if (!status && rows.n > 0)
         status = table_print(groups_only ? "Groups" : "Tasks", rows.items, rows.n, out);

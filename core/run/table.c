@@ -1,8 +1,8 @@
 /*
  * table.c - the harness's markdown table: how it reads its cells again, and how it sets them.
  *
- * Every cell arrives as text. The writer types the cells of a column from top to bottom, and the types decide how numbers
- * look: eval-tasks.md 5.4 has the rules, which include what looks like a slip of that writer.
+ * Every cell arrives as text. The writer types the cells of a column from top to bottom, and the
+ * types decide how numbers look: eval-tasks.md 5.4 has the rules, slips of that writer included.
  * SPDX-License-Identifier: MIT
  */
 #include "run/table.h"
@@ -70,7 +70,8 @@ static bool text_leads(const size_t counts[N_TYPES], const size_t met[N_TYPES])
 {
     for (int t = 0; t < N_TYPES; t++)
         if (t != CELL_TEXT && counts[t] > 0 &&
-            (counts[t] > counts[CELL_TEXT] || (counts[t] == counts[CELL_TEXT] && met[t] < met[CELL_TEXT])))
+            (counts[t] > counts[CELL_TEXT] ||
+             (counts[t] == counts[CELL_TEXT] && met[t] < met[CELL_TEXT])))
             return false;
     return counts[CELL_TEXT] > 0;
 }
@@ -187,9 +188,10 @@ static void row_print(const struct column *columns, size_t row, struct str *out)
 
 int table_print(const char *first, const struct table_row *rows, size_t n, struct str *out)
 {
-    struct column columns[N_COLUMNS] = {{.header = first},    {.header = "Version"}, {.header = "Filter"},
-                                        {.header = "n-shot"}, {.header = "Metric"},  {.header = ""},
-                                        {.header = "Value"},  {.header = ""},        {.header = "Stderr"}};
+    struct column columns[N_COLUMNS] = {
+        {.header = first},    {.header = "Version"}, {.header = "Filter"},
+        {.header = "n-shot"}, {.header = "Metric"},  {.header = ""},
+        {.header = "Value"},  {.header = ""},        {.header = "Stderr"}};
     struct cell *cells = mem_new(n, N_COLUMNS * sizeof *cells);
 
     if (!cells)

@@ -1,7 +1,8 @@
 /*
  * record.h - what task plugins do with records: members as text, white space, joined text.
  *
- * Inline only: nothing here crosses the boundary. All text is UTF-8; what is made here lies in h->scratch.
+ * Inline only: nothing here crosses the boundary. All text is UTF-8; what is made here lies in
+ * h->scratch.
  * SPDX-License-Identifier: MIT
  */
 #ifndef HCSMOE_RECORD_H
@@ -15,8 +16,9 @@ extern "C" {
 #endif
 
 /*
- * Bytes of the white space character that s[0..n) starts with, 0 if it starts with none. These are the 29 characters that
- * Python's str.strip and regular expressions take: the common harness is written in it, and prompts depend on the set.
+ * Bytes of the white space character that s[0..n) starts with, 0 if it starts with none. These are
+ * the 29 characters that Python's str.strip and regular expressions take: the common harness is
+ * written in it, and prompts depend on the set.
  */
 static inline size_t hcsmoe_space(const char *s, size_t n)
 {
@@ -57,7 +59,8 @@ static inline size_t hcsmoe_space_behind(const char *s, size_t n)
     return n - end;
 }
 
-/* Words as the common harness counts them for a perplexity: runs of white space, at the ends too, and one more. */
+/* Words as the common harness counts them for a perplexity: runs of white space, at the ends too,
+ * and one more. */
 static inline int64_t hcsmoe_words(const char *s, size_t n)
 {
     int64_t words = 1;

@@ -1,5 +1,5 @@
 /*
- * arc.c - tasks arc_easy and arc_challenge: grade-school science questions with three to five choices.
+ * arc.c - tasks arc_easy and arc_challenge: science questions with three to five choices.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -8,7 +8,8 @@
 #include <hcsmoe/record.h>
 #include <hcsmoe/task.h>
 
-/* The key is looked up in the labels, not decoded: they are letters in some records and digits in others. */
+/* The key is looked up in the labels, not decoded: they are letters in some records and digits in
+ * others. */
 static hcsmoe_status arc_format(void *self, const hcsmoe_host *h, const hcsmoe_json *record,
                                 hcsmoe_task_doc *doc)
 {
@@ -36,7 +37,8 @@ static hcsmoe_status arc_format(void *self, const hcsmoe_host *h, const hcsmoe_j
     while (doc->gold < n_labels && strcmp(labels[doc->gold], key) != 0)
         doc->gold++;
     if (doc->gold == n_labels)
-        return hcsmoe_failf(h, HCSMOE_EINVAL, "member 'answerKey' is '%s', which is no label of the choices", key);
+        return hcsmoe_failf(h, HCSMOE_EINVAL,
+                            "member 'answerKey' is '%s', which is no label of the choices", key);
     doc->answer = doc->choices[doc->gold];
     doc->question = hcsmoe_textf(h, "Question: %s\nAnswer:", question);
     return doc->question ? HCSMOE_OK : HCSMOE_ENOMEM;

@@ -1,7 +1,8 @@
 /*
  * boolq.c - task boolq: yes or no, from a passage.
  *
- * Two schemas hold the same records: `label` 0 or 1 (SuperGLUE), and `answer` false or true (the original).
+ * Two schemas hold the same records: `label` 0 or 1 (SuperGLUE), and `answer` false or true (the
+ * original).
  * SPDX-License-Identifier: MIT
  */
 #include <hcsmoe/record.h>

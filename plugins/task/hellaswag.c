@@ -1,7 +1,8 @@
 /*
  * hellaswag.c - task hellaswag: which of four endings follows.
  *
- * Letter case follows Unicode's full mappings; utf8proc has the simple ones, the few that differ are below.
+ * Letter case follows Unicode's full mappings; utf8proc has the simple ones, the few that differ
+ * are below.
  * SPDX-License-Identifier: MIT
  */
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include <hcsmoe/task.h>
 
 enum {
-    GROWTH_MAX = 3, /* bytes per byte of a changed case at most: U+0390, two bytes, has a title of three letters of two */
+    GROWTH_MAX = 3, /* bytes per byte at most: U+0390, of two, has a title of three letters */
     SIGMA = 0x3a3,
     SIGMA_SMALL = 0x3c3,
     SIGMA_FINAL = 0x3c2,
@@ -21,7 +22,8 @@ enum {
     DOT_ABOVE = 0x307
 };
 
-/* Title case of one character that is several: SpecialCasing.txt of Unicode, the part without conditions. */
+/* Title case of one character that is several: SpecialCasing.txt of Unicode, the part without
+ * conditions. */
 static const struct title {
     int32_t from, to[3];
 } titles[] = {
@@ -63,7 +65,8 @@ static void put(struct text *t, int32_t c)
 static int32_t get(const char *s, size_t n, size_t *step)
 {
     utf8proc_int32_t c = 0;
-    const utf8proc_ssize_t got = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &c);
+    const utf8proc_ssize_t got =
+        utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &c);
     *step = got > 0 ? (size_t)got : 1;
     return got > 0 ? c : 0xfffd;
 }
@@ -110,9 +113,9 @@ static int is_cased(int32_t c)
     case UTF8PROC_CATEGORY_LT:
         return 1;
     default:
-        return c == 0xaa || c == 0xba || (c >= 0x2160 && c <= 0x217f) || (c >= 0x24b6 && c <= 0x24e9) ||
-               (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
-               (c >= 0x1f170 && c <= 0x1f189);
+        return c == 0xaa || c == 0xba || (c >= 0x2160 && c <= 0x217f) ||
+               (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
+               (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
     }
 }
 
@@ -155,7 +158,8 @@ static void capitalize(const char *s, size_t n, struct text *to)
 static void drop_brackets(struct text *t)
 {
     size_t to = 0;
-    size_t bare = 0; /* before this place no ']' was found: without it, many '[' would cost n squared */
+    /* No ']' follows before this place: without it, many '[' would cost n squared. */
+    size_t bare = 0;
     for (size_t at = 0; at < t->n;) {
         if (t->bytes[at] == '[' && at >= bare) {
             size_t end = at + 1;
@@ -190,7 +194,8 @@ static void replace(struct text *t, const char *from, const char *to)
     t->n = end;
 }
 
-/* What WikiHow's mark-up leaves behind goes. There is no second strip: spaces at the ends may come back. */
+/* What WikiHow's mark-up leaves behind goes. There is no second strip: spaces at the ends may come
+ * back. */
 static void clean(struct text *t)
 {
     const size_t before = hcsmoe_space_before(t->bytes, t->n);
@@ -232,7 +237,8 @@ static hcsmoe_status query_of(const hcsmoe_host *h, const hcsmoe_json *record, c
     return HCSMOE_OK;
 }
 
-static hcsmoe_status endings_of(const hcsmoe_host *h, const hcsmoe_json *record, hcsmoe_task_doc *doc)
+static hcsmoe_status endings_of(const hcsmoe_host *h, const hcsmoe_json *record,
+                                hcsmoe_task_doc *doc)
 {
     const char *const *endings = NULL;
     hcsmoe_status status = hcsmoe_record_texts(h, record, "endings", &endings, &doc->n_choices);

@@ -1,7 +1,8 @@
 /*
  * mmlu.c - task mmlu: 57 subjects, each a task of its own (mmlu_anatomy), in four groups.
  *
- * Which subject belongs to which group, and the order in which they are pooled, are the common harness's.
+ * Which subject belongs to which group, and the order in which they are pooled, are the common
+ * harness's.
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
@@ -137,8 +138,8 @@ static const char *const splits[] = {"test", "validation", NULL};
         .fewshot_split = "dev",                                                                    \
         .filter_field = "subject",                                                                 \
         .filter_value = #subject,                                                                  \
-        .description = "The following are multiple choice questions (with answers) about " words   \
-                       ".\n\n",                                                                    \
+        .description =                                                                             \
+            "The following are multiple choice questions (with answers) about " words ".\n\n",     \
         .metrics = HCSMOE_METRIC_ACC,                                                              \
         .fewshot = HCSMOE_FEWSHOT_FIRST,                                                           \
         .fewshot_most = FEWSHOT_MOST,                                                              \
@@ -178,6 +179,8 @@ GROUP(mmlu_humanities, "humanities", "MMLU: 13 subjects of humanities", HUMANITI
 GROUP(mmlu, "mmlu", "MMLU: all 57 subjects", "mmlu_stem", "mmlu_other", "mmlu_social_sciences",
       "mmlu_humanities", )
 
+/* clang-format off */
 HCSMOE_PLUGIN("hcsmoe.task.mmlu", "1.0", "MIT",
               SUBJECTS(ADDRESS) &mmlu_stem, &mmlu_other, &mmlu_social_sciences, &mmlu_humanities,
               &mmlu)
+/* clang-format on */

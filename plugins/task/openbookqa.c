@@ -1,7 +1,8 @@
 /*
  * openbookqa.c - task openbookqa: the stem of a question and four ways to finish it.
  *
- * Two schemas: stem and choices in the record itself, or under `question` with a list of {text, label} (the original files).
+ * Two schemas: stem and choices in the record itself, or under `question` with a list of {text,
+ * label} (the original files).
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
@@ -72,7 +73,8 @@ static hcsmoe_status openbookqa_format(void *self, const hcsmoe_host *h, const h
     while (doc->gold < doc->n_choices && strcmp(labels[doc->gold], key) != 0)
         doc->gold++;
     if (doc->gold == doc->n_choices)
-        return hcsmoe_failf(h, HCSMOE_EINVAL, "member 'answerKey' is '%s', which is no label of the choices", key);
+        return hcsmoe_failf(h, HCSMOE_EINVAL,
+                            "member 'answerKey' is '%s', which is no label of the choices", key);
     doc->answer = doc->choices[doc->gold];
     return HCSMOE_OK;
 }

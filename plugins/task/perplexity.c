@@ -1,5 +1,5 @@
 /*
- * perplexity.c - task perplexity: one text file, [eval] text, scored from its first token to its last.
+ * perplexity.c - task perplexity: one text file, [eval] text, scored from end to end.
  *
  * The host does the work; this says that there is such a task.
  * SPDX-License-Identifier: MIT

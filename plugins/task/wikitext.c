@@ -1,7 +1,8 @@
 /*
- * wikitext.c - task wikitext: whole articles of WikiText-2, written as plain text again before they are scored.
+ * wikitext.c - task wikitext: articles of WikiText-2, turned into plain text again and scored.
  *
- * The steps and their order are the common harness's, oddities included: its perplexities depend on them.
+ * The steps and their order are the common harness's, oddities included: its perplexities depend on
+ * them.
  * SPDX-License-Identifier: MIT
  */
 #include <string.h>
@@ -61,7 +62,8 @@ static void tighten(struct text *t, char open, char close)
     t->n = end;
 }
 
-/* "/' 7/" becomes the literal "/'[0-9]/": a pattern that was meant otherwise, and the one step that makes text longer. */
+/* "/' 7/" becomes the literal "/'[0-9]/": a pattern that was meant otherwise, and the one step
+ * that makes text longer. */
 static void lengthen(const struct text *from, struct text *to)
 {
     static const char literal[] = "/'[0-9]/";
@@ -81,15 +83,13 @@ static void lengthen(const struct text *from, struct text *to)
 
 static hcsmoe_status detokenize(const hcsmoe_host *h, const char *page, const char **text)
 {
-    static const char *const first[][2] = {
-        {" @-@ ", "-"},  {" @,@ ", ","},  {" @.@ ", "."},  {" : ", ": "}, {" ; ", "; "},
-        {" . ", ". "},   {" ! ", "! "},   {" ? ", "? "},   {" , ", ", "},
-    };
+    static const char *const first[][2] = {{" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."},
+                                           {" : ", ": "},  {" ; ", "; "},  {" . ", ". "},
+                                           {" ! ", "! "},  {" ? ", "? "},  {" , ", ", "}};
     static const char pairs[][2] = {{'(', ')'}, {'[', ']'}, {'{', '}'}, {'"', '"'}, {'\'', '\''}};
-    static const char *const last[][2] = {
-        {"= = = =", "===="},       {"= = =", "==="}, {"= =", "=="},    {" \xc2\xb0 ", "\xc2\xb0"},
-        {" \n", "\n"},             {"\n ", "\n"},    {" N ", " 1 "},   {" 's", "'s"},
-    };
+    static const char *const last[][2] = {{"= = = =", "===="}, {"= = =", "==="}, {"= =", "=="},
+                                          {" ° ", "°"},        {" \n", "\n"},    {"\n ", "\n"},
+                                          {" N ", " 1 "},      {" 's", "'s"}};
     struct text from = {.n = strlen(page)};
     struct text t = {.bytes = h->scratch(h, 2 * from.n + 1)};
     from.bytes = h->scratch(h, from.n + 1);
@@ -109,7 +109,8 @@ static hcsmoe_status detokenize(const hcsmoe_host *h, const char *page, const ch
     return HCSMOE_OK;
 }
 
-/* Words and bytes are those of the page as it is stored, so that perplexities of other tokenisations compare. */
+/* Words and bytes are those of the page as it is stored, so that perplexities of other
+ * tokenisations compare. */
 static hcsmoe_status wikitext_format(void *self, const hcsmoe_host *h, const hcsmoe_json *record,
                                      hcsmoe_task_doc *doc)
 {

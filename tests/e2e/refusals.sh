@@ -20,7 +20,7 @@ expect_status 2
 expect_error none.ini
 refuse "run.ini:17" 's/^threads/thread/'
 refuse "did you mean 'threads'" 's/^threads/thread/'
-refuse "run.ini:8" 's/^num_average_groups.*/num_average_groups = 9/'
+refuse "num_average_groups = 9" 's/^num_average_groups.*/num_average_groups = 9/'
 refuse "run.ini:10" 's/= hierarchical/= hierarchal/'
 refuse "did you mean 'hierarchical'" 's/= hierarchical/= hierarchal/'
 refuse "did you mean 'average'" 's/= average/= averege/'

@@ -1,5 +1,5 @@
 /*
- * eval.h - what the tests of evaluation share: a host, the built plugins, a tokenizer whose ids are bytes, a folder for files.
+ * eval.h - what tests of evaluation share: host, plugins, a tokenizer whose ids are bytes, a folder.
  * SPDX-License-Identifier: MIT
  */
 #ifndef TESTS_UNIT_EVAL_H
@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "base/log.h"
 #include "base/path.h"
 #include "run/tasks.h"
+
+#include <cmocka.h> /* last: its macro fail() would hide ours */
 
 enum { BOS = 256, EOS = 257, WORLD_PATH = 512 };
 
@@ -58,7 +59,8 @@ static inline void world_open(struct world *w, const char *tokenizer)
     must(registry_add_path(w->registry, PLUGINS, "."));
     (void)snprintf(path, sizeof path, "%s/eval/%s", TEST_DATA, tokenizer);
     must(tokenizer_open(&w->tokenizer, path));
-    (void)snprintf(w->folder, sizeof w->folder, "%s/hcsmoe-eval-XXXXXX", temporary ? temporary : "/tmp");
+    (void)snprintf(w->folder, sizeof w->folder, "%s/hcsmoe-eval-XXXXXX",
+                   temporary ? temporary : "/tmp");
     assert_non_null(mkdtemp(w->folder));
 }
 
@@ -96,7 +98,8 @@ static inline json_t *world_json(const char *name)
 }
 
 /* Formats the records in text with a task's plugin; strings live as long as the world. */
-static inline int world_format(struct world *w, const char *task, const char *text, struct record_sink *sink)
+static inline int world_format(struct world *w, const char *task, const char *text,
+                               struct record_sink *sink)
 {
     const struct component *c = NULL;
     const char *path = world_file(w, "records.jsonl", text);

@@ -59,7 +59,8 @@ static void expect_request(const struct score_request *r, const json_t *want)
     assert_int_equal((size_t)r->n, n);
     assert_int_equal((size_t)r->from, n_context);
     for (size_t i = 0; i < n; i++)
-        assert_int_equal(r->tokens[i], (unsigned char)(i < n_context ? context[i] : continuation[i - n_context]));
+        assert_int_equal(r->tokens[i],
+                         (unsigned char)(i < n_context ? context[i] : continuation[i - n_context]));
 }
 
 static void feed(struct eval_plan *p, const json_t *run, bool choices)
@@ -74,9 +75,11 @@ static void feed(struct eval_plan *p, const json_t *run, bool choices)
         if (choices)
             assert_int_equal(doc->n, json_array_size(of_doc));
         for (size_t k = 0; k < doc->n; k++) {
-            p->requests[doc->first + k].sum = k < json_array_size(of_doc) ? json_number_value(json_array_get(of_doc, k)) : 0;
+            p->requests[doc->first + k].sum =
+                k < json_array_size(of_doc) ? json_number_value(json_array_get(of_doc, k)) : 0;
             if (choices && d < json_array_size(requests))
-                expect_request(&p->requests[doc->first + k], json_array_get(json_array_get(requests, d), k));
+                expect_request(&p->requests[doc->first + k],
+                               json_array_get(json_array_get(requests, d), k));
         }
     }
 }
@@ -115,7 +118,8 @@ static void expect_run(struct world *w, const json_t *run)
 {
     const char *task = json_string_value(json_object_get(run, "task"));
     const json_t *want = json_object_get(run, "table");
-    struct eval_settings s = {.data = TEST_DATA "/eval/data", .samples = world_file(w, "samples.jsonl", "")};
+    struct eval_settings s = {.data = TEST_DATA "/eval/data",
+                              .samples = world_file(w, "samples.jsonl", "")};
     struct eval_plan *p = NULL;
     struct str table = {0};
     json_t *value;
@@ -129,7 +133,8 @@ static void expect_run(struct world *w, const json_t *run)
     {
         const json_t *got = json_object_get(json_object_get(result, task), key);
         if (!json_equal(got, value)) /* to the last bit */
-            fail_msg("%s: %s is %.17g, not %.17g", task, key, json_number_value(got), json_number_value(value));
+            fail_msg("%s: %s is %.17g, not %.17g", task, key, json_number_value(got),
+                     json_number_value(value));
     }
     expect_samples(s.samples, run);
     if (want)
@@ -148,8 +153,7 @@ static void test_evaluate_gives_the_harness_requests_and_results(void **state)
     (void)state;
 
     world_open(&w, "bytes");
-    json_array_foreach(runs, i, run)
-        expect_run(&w, run);
+    json_array_foreach(runs, i, run) expect_run(&w, run);
     json_decref(runs);
     world_close(&w);
 }
@@ -163,7 +167,8 @@ static void test_evaluate_asks_the_same_with_one_thread(void **state)
     world_open(&w, "bytes");
     for (int i = 0; i < 2; i++) {
         host_set_threads(w.host, i == 0 ? 1 : 4);
-        must(plan_try(&w, "arc_easy", (struct eval_settings){.data = TEST_DATA "/eval/data"}, &p[i]));
+        must(plan_try(&w, "arc_easy", (struct eval_settings){.data = TEST_DATA "/eval/data"},
+                      &p[i]));
     }
     assert_int_equal(p[0]->n_requests, p[1]->n_requests);
     for (size_t i = 0; i < p[0]->n_requests; i++) {
@@ -184,17 +189,18 @@ static struct eval_plan *arc_plan(struct world *w, const char *first, const char
     struct eval_plan *p = NULL;
     char text[256];
 
-    (void)snprintf(text, sizeof text,
-                   "{\"question\":\"q\",\"choices\":{\"text\":[\"%s\",\"%s\"],\"label\":[\"0\",\"1\"]},"
-                   "\"answerKey\":\"%d\"}\n",
-                   first, second, gold);
+    (void)snprintf(
+        text, sizeof text,
+        "{\"question\":\"q\",\"choices\":{\"text\":[\"%s\",\"%s\"],\"label\":[\"0\",\"1\"]},"
+        "\"answerKey\":\"%d\"}\n",
+        first, second, gold);
     (void)world_file(w, "arc_easy.test.jsonl", text);
     must(plan_try(w, "arc_easy", (struct eval_settings){.data = w->folder}, &p));
     return p;
 }
 
-static void expect_scores(struct world *w, const char *first, const char *second, double ll0, double ll1, int acc,
-                          int acc_norm)
+static void expect_scores(struct world *w, const char *first, const char *second, double ll0,
+                          double ll1, int acc, int acc_norm)
 {
     struct eval_plan *p = arc_plan(w, first, second, 0);
 
@@ -270,7 +276,8 @@ static void test_evaluate_computes_the_standard_error_of_the_harness(void **stat
     static const struct {
         size_t n, right;
         double acc, error;
-    } cases[] = {{10, 3, 0.3, 0.15275252316519466}, {15, 6, 0.4, 0.13093073414159545}, {2, 1, 0.5, 0.5}};
+    } cases[] = {
+        {10, 3, 0.3, 0.15275252316519466}, {15, 6, 0.4, 0.13093073414159545}, {2, 1, 0.5, 0.5}};
     struct world w;
     (void)state;
 
@@ -316,7 +323,8 @@ static void test_evaluate_counts_a_right_choice_outside_the_choices_as_wrong(voi
     (void)state;
 
     world_open(&w, "bytes");
-    (void)world_file(&w, "rte.validation.jsonl", "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":-1}\n");
+    (void)world_file(&w, "rte.validation.jsonl",
+                     "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":-1}\n");
     must(plan_try(&w, "rte", (struct eval_settings){.data = w.folder}, &p));
     json_t *result = results(p, NULL);
     assert_true(member(result, "rte", "acc") == 0);
@@ -330,16 +338,20 @@ static void test_evaluate_counts_a_right_choice_outside_the_choices_as_wrong(voi
 /* Pools by hand: groups of MMLU are too large to write down. */
 static void test_evaluate_pools_groups_by_size(void **state)
 {
-    static const hcsmoe_task_spec leaf = {.type = HCSMOE_TASK_CHOICE, .alias = "x", .version = "1", .metrics = 1};
-    static const hcsmoe_task_spec group = {.type = HCSMOE_TASK_GROUP, .alias = "g", .version = "2", .metrics = 1};
+    static const hcsmoe_task_spec leaf = {
+        .type = HCSMOE_TASK_CHOICE, .alias = "x", .version = "1", .metrics = 1};
+    static const hcsmoe_task_spec group = {
+        .type = HCSMOE_TASK_GROUP, .alias = "g", .version = "2", .metrics = 1};
     static const size_t sizes[] = {10, 15}, right[] = {3, 6};
     const char *const texts[] = {"no", "yes"};
     const struct record record = {.choices = texts, .n_choices = 2};
-    struct task a = {.name = "a", .spec = &leaf, .is_member = true}, b = a, g = {.name = "g", .spec = &group};
+    struct task a = {.name = "a", .spec = &leaf, .is_member = true}, b = a,
+                g = {.name = "g", .spec = &group};
     struct task *all[] = {&g, &a, &b}, *members[] = {&a, &b};
     struct doc docs[25];
     struct score_request requests[50] = {0};
-    struct eval_plan p = {.tasks = all, .n_tasks = 3, .docs = docs, .n_docs = 25, .requests = requests};
+    struct eval_plan p = {
+        .tasks = all, .n_tasks = 3, .docs = docs, .n_docs = 25, .requests = requests};
     (void)state;
 
     b.name = "b";
@@ -368,7 +380,8 @@ static void test_evaluate_pools_groups_by_size(void **state)
 /* Two records of each subject of MMLU. */
 static void mmlu_write(struct world *w)
 {
-    static const char *const groups[] = {"mmlu_stem", "mmlu_other", "mmlu_social_sciences", "mmlu_humanities"};
+    static const char *const groups[] = {"mmlu_stem", "mmlu_other", "mmlu_social_sciences",
+                                         "mmlu_humanities"};
     struct str text = {0};
 
     for (size_t g = 0; g < 4; g++) {
@@ -377,7 +390,9 @@ static void mmlu_write(struct world *w)
         const hcsmoe_task_spec *s = ((const hcsmoe_task_ops *)c->c.ops)->spec;
         for (size_t i = 0; s->members[i]; i++)
             for (int k = 0; k < 2; k++)
-                str_addf(&text, "{\"question\":\"q\",\"subject\":\"%s\",\"choices\":[\"w\",\"x\",\"y\",\"z\"],\"answer\":%d}\n",
+                str_addf(&text,
+                         "{\"question\":\"q\",\"subject\":\"%s\",\"choices\":[\"w\",\"x\",\"y\","
+                         "\"z\"],\"answer\":%d}\n",
                          s->members[i] + strlen("mmlu_"), k);
     }
     (void)world_file(w, "mmlu.test.jsonl", str_text(&text));
@@ -386,7 +401,7 @@ static void mmlu_write(struct world *w)
 
 static void test_evaluate_computes_a_task_once_that_is_named_and_in_a_group(void **state)
 {
-    static char *names[] = {(char[]){"mmlu_anatomy"}, (char[]){"mmlu"}, (char[]){"mmlu_stem"}};
+    char *names[] = {(char[]){"mmlu_anatomy"}, (char[]){"mmlu"}, (char[]){"mmlu_stem"}};
     struct world w;
     struct eval_plan *p = NULL;
     struct str table = {0};
@@ -394,7 +409,8 @@ static void test_evaluate_computes_a_task_once_that_is_named_and_in_a_group(void
 
     world_open(&w, "bytes");
     mmlu_write(&w);
-    must(plan_try(&w, NULL, (struct eval_settings){.tasks = names, .n_tasks = 3, .data = w.folder}, &p));
+    must(plan_try(&w, NULL, (struct eval_settings){.tasks = names, .n_tasks = 3, .data = w.folder},
+                  &p));
     assert_int_equal(p->n_docs, 2 * 57);
     assert_int_equal(p->n_requests, 4 * 2 * 57);
     json_t *result = results(p, &table); /* all sums are 0: A is predicted */
@@ -402,7 +418,8 @@ static void test_evaluate_computes_a_task_once_that_is_named_and_in_a_group(void
     assert_true(member(result, "mmlu", "acc") == 0.5);
     assert_int_equal(member(result, "mmlu_stem", "n"), 38);
     assert_string_equal(word(result, "mmlu_social_sciences", "alias"), "social sciences");
-    assert_true(str_starts(str_text(&table) + 2 * (strchr(str_text(&table), '\n') - str_text(&table) + 1), "|mmlu "));
+    assert_true(str_starts(
+        str_text(&table) + 2 * (strchr(str_text(&table), '\n') - str_text(&table) + 1), "|mmlu "));
     assert_non_null(strstr(str_text(&table), "|  - anatomy "));
     assert_null(strstr(str_text(&table), "\n|anatomy"));
     assert_non_null(strstr(str_text(&table), "\n\n|      Groups      |Version|"));
@@ -411,7 +428,8 @@ static void test_evaluate_computes_a_task_once_that_is_named_and_in_a_group(void
     eval_plan_close(p);
     must(plan_try(&w, "mmlu_stem", (struct eval_settings){.data = w.folder}, &p));
     json_decref(results(p, &table));
-    assert_non_null(strstr(str_text(&table), "|stem                             |      2|none  |     0|acc   |↑  |"));
+    assert_non_null(strstr(str_text(&table),
+                           "|stem                           |      2|none  |     0|acc   |↑  |"));
     assert_non_null(strstr(str_text(&table), "| - abstract_algebra "));
     str_release(&table);
     eval_plan_close(p);
@@ -440,7 +458,8 @@ static void test_evaluate_scores_a_text_in_windows(void **state)
     assert_int_equal(member(result, "perplexity", "tokens"), 9);
     assert_true(member(result, "perplexity", "nll") == 9);
     assert_true(member(result, "perplexity", "token_perplexity") == exp(1));
-    assert_true(member(result, "perplexity", "word_perplexity") == exp(3)); /* a space and a line feed: 3 words */
+    assert_true(member(result, "perplexity", "word_perplexity") ==
+                exp(3)); /* a space and a line feed: 3 words */
     assert_true(member(result, "perplexity", "byte_perplexity") == exp(9.0 / 8));
     assert_non_null(strstr(str_text(&table), "|token_perplexity|↓  | 2.7183|±  |   N/A|\n"));
     json_decref(result);
@@ -474,7 +493,8 @@ static void test_evaluate_takes_the_window_of_the_model(void **state)
 
 /* ---- refusals ---- */
 
-static void expect_refusal(struct world *w, const char *task, struct eval_settings s, const char *message)
+static void expect_refusal(struct world *w, const char *task, struct eval_settings s,
+                           const char *message)
 {
     struct eval_plan *p = NULL;
 
@@ -484,30 +504,40 @@ static void expect_refusal(struct world *w, const char *task, struct eval_settin
 
 static void test_evaluate_refuses_what_cannot_be_run(void **state)
 {
-    static char *twice[] = {(char[]){"rte"}, (char[]){"boolq"}, (char[]){"rte"}};
+    char *twice[] = {(char[]){"rte"}, (char[]){"boolq"}, (char[]){"rte"}};
     const char *data = TEST_DATA "/eval/data";
     struct world w;
     (void)state;
 
     world_open(&w, "bytes");
     (void)world_file(&w, "boolq.validation.jsonl", "{\"question\":\"q\"}\n");
-    expect_refusal(&w, "rte", (struct eval_settings){0}, "[eval] data is not set: task rte reads its records");
-    expect_refusal(&w, "perplexity", (struct eval_settings){0}, "[eval] text is not set: task perplexity");
+    expect_refusal(&w, "rte", (struct eval_settings){0},
+                   "[eval] data is not set: task rte reads its records");
+    expect_refusal(&w, "perplexity", (struct eval_settings){0},
+                   "[eval] text is not set: task perplexity");
     expect_refusal(&w, "perplexity", (struct eval_settings){.text = "/no/such"}, "/no/such");
-    expect_refusal(&w, "winogrand", (struct eval_settings){.data = data}, "did you mean 'winogrande'?");
-    expect_refusal(&w, NULL, (struct eval_settings){.tasks = twice, .n_tasks = 3, .data = data}, "'rte' is there twice");
-    expect_refusal(&w, "mmlu_anatomy", (struct eval_settings){.data = data}, "no record whose subject is 'anatomy'");
-    expect_refusal(&w, "mmlu_abstract_algebra", (struct eval_settings){.data = data, .num_fewshot = 6},
+    expect_refusal(&w, "winogrand", (struct eval_settings){.data = data},
+                   "did you mean 'winogrande'?");
+    expect_refusal(&w, NULL, (struct eval_settings){.tasks = twice, .n_tasks = 3, .data = data},
+                   "'rte' is there twice");
+    expect_refusal(&w, "mmlu_anatomy", (struct eval_settings){.data = data},
+                   "no record whose subject is 'anatomy'");
+    expect_refusal(&w, "mmlu_abstract_algebra",
+                   (struct eval_settings){.data = data, .num_fewshot = 6},
                    "6: task mmlu_abstract_algebra takes at most 5 examples");
     expect_refusal(&w, "winogrande", (struct eval_settings){.data = data, .num_fewshot = 100},
-                   "winogrande.train.jsonl: 100 records for few-shot examples: 101 are drawn for num_fewshot = 100");
+                   "winogrande.train.jsonl: 100 records for few-shot examples: 101 are drawn for "
+                   "num_fewshot = 100");
     expect_refusal(&w, "rte", (struct eval_settings){.data = data, .num_fewshot = 1},
                    "few-shot examples of rte: ");
-    expect_refusal(&w, "boolq", (struct eval_settings){.data = w.folder}, "boolq.validation.jsonl:1: task/boolq: ");
-    (void)world_file(&w, "winogrande.validation.jsonl",
-                     "{\"sentence\":\"a _ b\",\"option1\":\"x\",\"option2\":\"y\",\"answer\":\"1\"}\n");
+    expect_refusal(&w, "boolq", (struct eval_settings){.data = w.folder},
+                   "boolq.validation.jsonl:1: task/boolq: ");
+    (void)world_file(
+        &w, "winogrande.validation.jsonl",
+        "{\"sentence\":\"a _ b\",\"option1\":\"x\",\"option2\":\"y\",\"answer\":\"1\"}\n");
     expect_refusal(&w, "winogrande", (struct eval_settings){.data = w.folder, .max_length = 1},
-                   "winogrande.validation.jsonl:1: choice 0: the continuation has 2 tokens, more than max_length = 1");
+                   "winogrande.validation.jsonl:1: choice 0: the continuation has 2 tokens, more "
+                   "than max_length = 1");
     world_close(&w);
 }
 
@@ -520,8 +550,10 @@ static void test_evaluate_names_the_line_of_a_wrong_key(void **state)
     world_open(&w, "bytes");
     const char *path = world_file(&w, "e.ini", "[eval]\ntask = rte\nnum_fewsot = 3\n");
     must(ini_read(&w.ini, path));
-    expect_refusal(&w, "rte", (struct eval_settings){.data = data}, "e.ini:3: [eval] no option 'num_fewsot'");
-    expect_refusal(&w, "rtf", (struct eval_settings){.data = data}, "e.ini:2: [eval] task: no task 'rtf'");
+    expect_refusal(&w, "rte", (struct eval_settings){.data = data},
+                   "e.ini:3: [eval] no option 'num_fewsot'");
+    expect_refusal(&w, "rtf", (struct eval_settings){.data = data},
+                   "e.ini:2: [eval] task: no task 'rtf'");
     world_close(&w);
 }
 

@@ -12,7 +12,8 @@ struct pair {
     int64_t from;
 };
 
-static int pair_try(const struct encoder *e, const char *context, const char *continuation, struct pair *p)
+static int pair_try(const struct encoder *e, const char *context, const char *continuation,
+                    struct pair *p)
 {
     struct context c;
     int status = context_init(&c, e, context, strlen(context));
@@ -25,8 +26,8 @@ static int pair_try(const struct encoder *e, const char *context, const char *co
 }
 
 /* first: a token in front of the text, or -1. */
-static void expect_pair(const struct encoder *e, const char *context, const char *continuation, int first,
-                        const char *context_tokens, const char *scored)
+static void expect_pair(const struct encoder *e, const char *context, const char *continuation,
+                        int first, const char *context_tokens, const char *scored)
 {
     struct pair p;
     size_t at = 0;
@@ -51,7 +52,8 @@ static void test_prompts_move_white_space_to_the_continuation(void **state)
 
     world_open(&w, "bytes");
     must(encoder_init(&e, w.tokenizer, -1, 4096));
-    expect_pair(&e, "from rome smiles ", " puts the loaf.", -1, "from rome smiles", "  puts the loaf.");
+    expect_pair(&e, "from rome smiles ", " puts the loaf.", -1, "from rome smiles",
+                "  puts the loaf.");
     expect_pair(&e, "line \n", " x", -1, "line", " \n x");
     expect_pair(&e, "a\xc2\xa0\xe3\x80\x80", " x", -1, "a", "\xc2\xa0\xe3\x80\x80 x");
     expect_pair(&e, "a\xe2\x80\x8b", " x", -1, "a\xe2\x80\x8b", " x");
@@ -129,7 +131,8 @@ static void test_prompts_refuse_what_has_no_token(void **state)
     must(encoder_init(&e, w.tokenizer, -1, 8));
     must_say(pair_try(&e, "abc", "", &p), "the continuation adds no token to the context's");
     must_say(pair_try(&e, " ", "abc", &p), "the context has no token");
-    must_say(pair_try(&e, "abc", "123456789", &p), "the continuation has 9 tokens, more than max_length = 8");
+    must_say(pair_try(&e, "abc", "123456789", &p),
+             "the continuation has 9 tokens, more than max_length = 8");
     encoder_release(&e);
     world_close(&w);
 }
@@ -185,7 +188,8 @@ static void test_prompts_put_bos_twice_in_front_of_a_document(void **state)
 }
 
 /* Examples of the first documents, num_fewshot each. */
-static void expect_draws(int kind, int64_t population, int64_t n_shots, int64_t n_docs, const int64_t *want)
+static void expect_draws(int kind, int64_t population, int64_t n_shots, int64_t n_docs,
+                         const int64_t *want)
 {
     struct record *docs = mem_new((size_t)n_docs, sizeof *docs);
     struct record *shots = mem_new((size_t)population, sizeof *shots);
@@ -207,21 +211,23 @@ static void test_prompts_draw_the_examples_that_the_harness_draws(void **state)
     (void)state;
     /* winogrande, rte, boolq, hellaswag draw a spare; arc and openbookqa do not. */
     expect_draws(HCSMOE_FEWSHOT_DRAW_SPARE, 40398, 5, 3,
-                 (const int64_t[]){28883, 7657, 490, 5940, 38156, 5500, 6450, 23241, 15519, 1142, 1038, 22681, 31735,
-                                   40358, 30379});
+                 (const int64_t[]){28883, 7657, 490, 5940, 38156, 5500, 6450, 23241, 15519, 1142,
+                                   1038, 22681, 31735, 40358, 30379});
     expect_draws(HCSMOE_FEWSHOT_DRAW_SPARE, 2490, 5, 2,
                  (const int64_t[]){1805, 478, 30, 371, 2384, 343, 403, 1452, 969, 71});
     expect_draws(HCSMOE_FEWSHOT_DRAW_SPARE, 9427, 5, 2,
                  (const int64_t[]){7220, 1914, 122, 1485, 572, 1612, 5810, 3879, 285, 504});
     expect_draws(HCSMOE_FEWSHOT_DRAW_SPARE, 39905, 10, 2,
-                 (const int64_t[]){28883, 7657, 490, 5940, 38156, 2288, 5500, 6450, 23241, 15519, 2019, 1038, 22681,
-                                   31735, 30379, 9735, 5982, 11999, 7498, 958});
+                 (const int64_t[]){28883, 7657,  490,   5940,  38156, 2288,  5500,
+                                   6450,  23241, 15519, 2019,  1038,  22681, 31735,
+                                   30379, 9735,  5982,  11999, 7498,  958});
     expect_draws(HCSMOE_FEWSHOT_DRAW, 2251, 5, 3,
-                 (const int64_t[]){1805, 478, 30, 371, 143, 343, 403, 1452, 969, 71, 126, 64, 1417, 1983, 1898});
+                 (const int64_t[]){1805, 478, 30, 371, 143, 343, 403, 1452, 969, 71, 126, 64, 1417,
+                                   1983, 1898});
     expect_draws(HCSMOE_FEWSHOT_DRAW, 4957, 5, 2,
                  (const int64_t[]){3610, 957, 61, 742, 4769, 286, 687, 806, 2905, 1939});
     expect_draws(HCSMOE_FEWSHOT_DRAW, 1119, 25, 1,
-                 (const int64_t[]){902, 239, 15,  185, 71,  171, 201, 726, 484,  35,  63,  32, 708,
+                 (const int64_t[]){902, 239, 15,  185, 71,  171, 201, 726,  484, 35,  63,  32,  708,
                                    991, 949, 304, 186, 374, 234, 29,  1030, 996, 511, 132, 1108});
     expect_draws(HCSMOE_FEWSHOT_DRAW_SPARE, 40, 2, 2, (const int64_t[]){28, 7, 5, 37});
     expect_draws(HCSMOE_FEWSHOT_DRAW, 40, 2, 2, (const int64_t[]){28, 7, 0, 5});
@@ -257,7 +263,8 @@ static void test_prompts_write_examples_in_front_of_the_question(void **state)
     must(fewshot_add(&with, &text));
     must(fewshot_add(&empty, &text));
     assert_string_equal(str_text(&text), "q a\n\nThe cat sat on rug");
-    must_say(fewshot_add(&unknown, &text), "line 3: a few-shot example whose right choice (7) is none of its 2");
+    must_say(fewshot_add(&unknown, &text),
+             "line 3: a few-shot example whose right choice (7) is none of its 2");
     str_release(&text);
 }
 

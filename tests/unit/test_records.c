@@ -11,7 +11,8 @@
 static const char *const test_first[] = {"test", "validation", NULL};
 static const char *const validation[] = {"validation", NULL};
 
-static void expect_file(struct world *w, const char *name, const char *const *splits, const char *base)
+static void expect_file(struct world *w, const char *name, const char *const *splits,
+                        const char *base)
 {
     char *path = NULL;
 
@@ -117,9 +118,12 @@ static void test_records_go_to_the_sink_whose_filter_they_pass(void **state)
 
     world_open(&w, "bytes");
     path = world_file(&w, "mmlu.test.jsonl",
-                      "{\"question\":\"q0\",\"subject\":\"virology\",\"choices\":[\"w\",\"x\",\"y\",\"z\"],\"answer\":0}\n"
-                      "{\"question\":\"q1\",\"subject\":\"anatomy\",\"choices\":[\"w\",\"x\",\"y\",\"z\"],\"answer\":1}\n"
-                      "{\"question\":\"q2\",\"subject\":\"virology\",\"choices\":[\"w\",\"x\",\"y\",\"z\"],\"answer\":2}\n"
+                      "{\"question\":\"q0\",\"subject\":\"virology\",\"choices\":[\"w\",\"x\","
+                      "\"y\",\"z\"],\"answer\":0}\n"
+                      "{\"question\":\"q1\",\"subject\":\"anatomy\",\"choices\":[\"w\",\"x\",\"y\","
+                      "\"z\"],\"answer\":1}\n"
+                      "{\"question\":\"q2\",\"subject\":\"virology\",\"choices\":[\"w\",\"x\","
+                      "\"y\",\"z\"],\"answer\":2}\n"
                       "{\"question\":\"q3\"}\n");
     for (size_t i = 0; i < 3; i++) {
         const struct component *c = NULL;
@@ -147,8 +151,11 @@ static void test_records_with_equal_members_have_equal_keys(void **state)
     world_open(&w, "bytes");
     must(registry_find(w.registry, HCSMOE_KIND_TASK, "rte", &c));
     sink.ops = c->c.ops;
-    must(records_read(world_file(&w, "a.jsonl", RTE(1) "{\"label\":1,\"idx\":0,\"sentence2\":\"b\",\"sentence1\":\"a\"}\n" RTE(0)),
-                      w.host, &sink, 1, &w.arena));
+    must(records_read(
+        world_file(
+            &w, "a.jsonl",
+            RTE(1) "{\"label\":1,\"idx\":0,\"sentence2\":\"b\",\"sentence1\":\"a\"}\n" RTE(0)),
+        w.host, &sink, 1, &w.arena));
     assert_string_equal(sink.records[0].key, sink.records[1].key);
     assert_string_not_equal(sink.records[0].key, sink.records[2].key);
     mem_free(sink.records);

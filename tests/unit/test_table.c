@@ -14,8 +14,15 @@ static void print(const char *const (*cells)[2], size_t n, struct str *out)
     struct table_row rows[8];
 
     for (size_t i = 0; i < n; i++)
-        rows[i] = (struct table_row){.name = "x", .version = "1", .filter = "none", .n_shot = "0", .metric = "acc",
-                                     .arrow = "↑", .value = cells[i][0], .pm = "±", .stderr_ = cells[i][1]};
+        rows[i] = (struct table_row){.name = "x",
+                                     .version = "1",
+                                     .filter = "none",
+                                     .n_shot = "0",
+                                     .metric = "acc",
+                                     .arrow = "↑",
+                                     .value = cells[i][0],
+                                     .pm = "±",
+                                     .stderr_ = cells[i][1]};
     must(table_print("Tasks", rows, n, out));
     assert_true(str_starts(str_text(out), head));
 }
@@ -55,7 +62,9 @@ static void test_table_reads_numbers_below_text_as_text(void **state)
 {
     (void)state;
     const char *const below[][2] = {{"1.0000", "0.0000"}, {"0.3010", "   N/A"}};
-    expect(below, 2, (const char *const[]){"|----:|---|------|\n", "|1.000|±  |     0|\n", "|0.301|±  |   N/A|\n", NULL});
+    expect(below, 2,
+           (const char *const[]){"|----:|---|------|\n", "|1.000|±  |     0|\n",
+                                 "|0.301|±  |   N/A|\n", NULL});
     const char *const above[][2] = {{"0.3010", "   N/A"}, {"1.0000", "0.0000"}};
     expect(above, 2, (const char *const[]){"|1.000|±  |0.0000|\n", NULL});
 }
@@ -90,18 +99,21 @@ static void test_table_prints_what_the_harness_printed(void **state)
     size_t t, i;
     (void)state;
 
-    json_array_foreach(tables, t, table) {
+    json_array_foreach(tables, t, table)
+    {
         const json_t *list = json_object_get(table, "rows");
         struct table_row *rows = mem_new(json_array_size(list), sizeof *rows);
         struct str out = {0};
         assert_non_null(rows);
-        json_array_foreach(list, i, cells) {
+        json_array_foreach(list, i, cells)
+        {
             const char *c[9];
             for (size_t k = 0; k < 9; k++)
                 c[k] = json_string_value(json_array_get(cells, k));
             rows[i] = (struct table_row){c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]};
         }
-        must(table_print(json_string_value(json_object_get(table, "first")), rows, json_array_size(list), &out));
+        must(table_print(json_string_value(json_object_get(table, "first")), rows,
+                         json_array_size(list), &out));
         assert_string_equal(str_text(&out), json_string_value(json_object_get(table, "table")));
         str_release(&out);
         mem_free(rows);

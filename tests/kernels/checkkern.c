@@ -1,0 +1,75 @@
+/*
+ * checkkern.c - holds every kernel of every table that this processor can run to its bound in kernels.h.
+ *
+ * usage: checkkern [SEED [ROUNDS]]. A failure names seed, table, kernel and shape. SPDX-License-Identifier: MIT
+ */
+#include "check.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cpu/cpu.h"
+#include "host.h"
+#include "ref/ref.h"
+
+enum { ROUNDS = 25 };
+
+static void case_end(struct check *c)
+{
+    while (c->n_blocks > 0)
+        free(c->blocks[--c->n_blocks]);
+}
+
+static int check_table(struct check *c, int64_t rounds)
+{
+    struct host hosts[2];
+    hcsmoe_kernels ref = {.struct_size = sizeof ref, .name = "ref"};
+    host_init(&hosts[0], 1, 1);
+    host_init(&hosts[1], 2, 3);
+    ref_table(&ref);
+    ref.host = &hosts[0].abi;
+    c->host = &hosts[0];
+    c->ref = &ref;
+    for (int i = 0; i < 2; i++) {
+        c->tables[i] = cpu_table(&hosts[i].abi, c->simd);
+        if (c->tables[i] == NULL)
+            return 0;
+    }
+    check_loops(c);
+    case_end(c);
+    check_refusals(c);
+    for (int64_t i = 0; i < rounds; i++) {
+        check_rows(c);
+        case_end(c);
+        check_products(c);
+        case_end(c);
+        check_values(c);
+        case_end(c);
+    }
+    printf("%s: %lld comparisons\n", c->tables[0]->name, (long long)c->comparisons);
+    for (int i = 0; i < 2; i++)
+        cpu_table_free(&hosts[i].abi, c->tables[i]);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct check c = {.seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, .kernel = "", .shape = ""};
+    int64_t rounds = argc > 2 ? strtoll(argv[2], NULL, 10) : ROUNDS;
+    int failures = 0;
+    openblas_set_num_threads(1);
+    for (const struct cpu_simd *const *set = cpu_simd_sets(); *set != NULL; set++) {
+        c.simd = *set;
+        c.state = c.seed;
+        c.comparisons = 0;
+        if (!check_table(&c, rounds)) {
+            fprintf(stderr, "checkkern: out of memory\n");
+            return 2;
+        }
+    }
+    failures = c.failures;
+    if (failures > 0)
+        printf("checkkern: %d failures with seed %llu\n", failures, (unsigned long long)c.seed);
+    return failures > 0;
+}
