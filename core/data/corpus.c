@@ -2,8 +2,8 @@
  * corpus.c - calibration text to blocks of token ids.
  * SPDX-License-Identifier: MIT
  *
- * The file is read twice: once to count its documents, because the shuffle depends on their number, and
- * once to keep the few that the shuffle puts in front. A C4 shard never has to fit into memory.
+ * The file is read twice: once to count its documents, because the shuffle depends on their number,
+ * and once to keep the few that the shuffle puts in front. A C4 shard never has to fit into memory.
  */
 #include "data/corpus.h"
 
@@ -87,7 +87,8 @@ static int next_row(struct lines *lines, char **line, size_t *len)
     return rc;
 }
 
-/* Only chosen lines are parsed; this catches the file that is no list of objects at all, or that ends early. */
+/* Only chosen lines are parsed; this catches the file that is no list of objects at all, or that
+ * ends early. */
 static int check_row(const struct source *s, const struct lines *lines, char *line, size_t len)
 {
     if (!s->json) {
@@ -155,8 +156,9 @@ static int keep_row(const struct source *s, const struct lines *lines, const cha
     if (s->json) {
         object = json_loadb(line, len, JSON_ALLOW_NUL, &error);
         if (!object) {
-            return fail(HCSMOE_EINVAL, "%s:%" PRId64 ":%d: %s", s->path, lines_number(lines),
-                        error.column, error.text);
+            return error.line < 0 ? fail_memory(len)
+                                  : fail(HCSMOE_EINVAL, "%s:%" PRId64 ":%d: %s", s->path,
+                                         lines_number(lines), error.column, error.text);
         }
         const json_t *text = text_member(object);
         if (!text) {

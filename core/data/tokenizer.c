@@ -112,10 +112,12 @@ static int read_config(struct tokenizer *t, const char *folder, const char *name
     }
     /* "No limit" is an integer that fits no 64 bits. */
     config = json_loadb(text, size, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
+    if (!config) {
+        rc = fail_json(path, size, error.line, error.column, error.text);
+        goto out;
+    }
     if (!json_is_object(config)) {
-        rc = config
-                 ? fail(HCSMOE_EINVAL, "%s: not a JSON object", path)
-                 : fail(HCSMOE_EINVAL, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+        rc = fail(HCSMOE_EINVAL, "%s: not a JSON object", path);
         goto out;
     }
     take_name(t, config, path, "bos_token", &t->bos);

@@ -2,7 +2,8 @@
  * tokenizer_added.c - finding added tokens in a text: leftmost, then longest.
  * SPDX-License-Identifier: MIT
  *
- * The sorted list of tokens serves as the trie: all that start with the bytes read so far stand together.
+ * The sorted list of tokens serves as the trie: all that start with the bytes read so far stand
+ * together.
  */
 #include "data/tokenizer_internal.h"
 
@@ -47,7 +48,8 @@ void added_sort(struct added_set *set)
     }
 }
 
-/* The first of tokens[low..high), all longer than depth, whose byte at depth is at least (or above) byte. */
+/* The first of tokens[low..high), all longer than depth, whose byte at depth is at least (or
+ * above) byte. */
 static size_t edge(const struct added_set *set, size_t low, size_t high, size_t depth,
                    unsigned char byte, bool above)
 {
@@ -117,12 +119,14 @@ int32_t added_next(struct added_walk *w, size_t *plain_at, size_t *plain_len)
         }
         size_t start = w->at;
         size_t end = start + token->len;
-        /* The search goes on behind the token itself, even where white space behind it was taken. */
+        /* The search goes on behind the token itself, even where white space behind it was
+         * taken. */
         w->at = end;
         if (token->single_word && !is_single_word(w->text, w->n, start, end)) {
             continue;
         }
-        /* White space that the token before took may have this token in it: found, but maybe empty. */
+        /* White space that the token before took may have this token in it: found, but maybe
+         * empty. */
         size_t from = start < w->done ? w->done : start;
         if (token->lstrip) {
             from -= text_space_right(w->text + w->done, from - w->done);

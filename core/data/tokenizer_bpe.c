@@ -3,10 +3,10 @@
  * SPDX-License-Identifier: MIT
  *
  * A word can be a whole document (a file without pre-tokenizer). Candidates wait in a heap, so n
- * characters cost O(n log n). Besides, a long word is cut where no merge can ever reach across: between
- * characters a and b when no merge has a last in its left and b first in its right half. Symbols are
- * made of neighbouring characters, so the parts are independent and the ids stay the same; the heap then
- * fits into the cache.
+ * characters cost O(n log n). Besides, a long word is cut where no merge can ever reach across:
+ * between characters a and b when no merge has a last in its left and b first in its right half.
+ * Symbols are made of neighbouring characters, so the parts are independent and the ids stay the
+ * same; the heap then fits into the cache.
  */
 #include "data/tokenizer_internal.h"
 
@@ -121,8 +121,8 @@ static size_t joint_slot(const struct bpe *b, uint32_t before, uint32_t after)
     return i;
 }
 
-/* Whether every symbol that can merge is made of exactly the characters that it shows, and neighbours in
- * the text are neighbours as symbols: no character vanishes for want of a token. */
+/* Whether every symbol that can merge is made of exactly the characters that it shows, and
+ * neighbours in the text are neighbours as symbols: no character vanishes for want of a token. */
 static bool can_cut(const struct tokenizer *t)
 {
     const struct bpe *b = &t->bpe;
@@ -335,7 +335,8 @@ static int add_bytes(const struct tokenizer *t, struct scratch *x, const char *p
     return 1;
 }
 
-/* One character as the vocabulary writes it: with the prefix unless it is first, the suffix if it is last. */
+/* One character as the vocabulary writes it: with the prefix unless it is first, the suffix if
+ * it is last. */
 static int add_char(const struct tokenizer *t, struct scratch *x, const char *text, size_t n,
                     bool first, bool last, bool *unknown)
 {
@@ -360,7 +361,8 @@ static int add_char(const struct tokenizer *t, struct scratch *x, const char *te
         return rc < 0 ? rc : add_symbol(x, id);
     }
     if (b->byte_fallback) {
-        /* An unknown piece that waits stays behind these bytes, as in the library that defines this. */
+        /* An unknown piece that waits stays behind these bytes, as in the library that defines
+         * this. */
         int rc = add_bytes(t, x, text, n);
         if (rc != 0) {
             return rc < 0 ? rc : 0;

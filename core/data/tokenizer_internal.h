@@ -2,9 +2,9 @@
  * tokenizer_internal.h - what the tokenizer_*.c files share; nobody else includes it.
  * SPDX-License-Identifier: MIT
  *
- * tokenizer.json becomes two flat lists of steps (normaliser, pre-tokenizer), a BPE model, two sets of
- * added tokens, ids that go before and after a text, and a list of decoder steps. Encoding reads them
- * only; all that changes lives in a struct scratch that belongs to one call.
+ * tokenizer.json becomes two flat lists of steps (normaliser, pre-tokenizer), a BPE model, two sets
+ * of added tokens, ids that go before and after a text, and a list of decoder steps. Encoding reads
+ * them only; all that changes lives in a struct scratch that belongs to one call.
  */
 #ifndef CORE_DATA_TOKENIZER_INTERNAL_H
 #define CORE_DATA_TOKENIZER_INTERNAL_H
@@ -211,12 +211,14 @@ struct added_walk {
     const char *text;
     size_t n, at, done;
 };
-/* The next stretch of plain text, which may be empty, and the token behind it; -1: the text ends. */
+/* The next stretch of plain text, which may be empty, and the token behind it; -1: the text
+ * ends. */
 int32_t added_next(struct added_walk *w, size_t *plain_at, size_t *plain_len);
 
 /* tokenizer_bpe.c */
 int bpe_index_pieces(struct tokenizer *t) MUST_CHECK; /* once texts are complete */
-/* Once merges are. *duplicate: the rank of a merge that is there twice (an error without a message). */
+/* Once merges are. *duplicate: the rank of a merge that is there twice (an error without a
+ * message). */
 int bpe_index_merges(struct tokenizer *t, size_t *duplicate) MUST_CHECK;
 int32_t bpe_find(const struct tokenizer *t, const char *text, size_t n); /* -1: no such piece */
 int bpe_encode(const struct tokenizer *t, struct scratch *x, const char *word, size_t n,
@@ -229,10 +231,13 @@ struct reader {
     const char *file;
 };
 int tokenizer_read_json(struct tokenizer *t, const char *file) MUST_CHECK;
+/* What jansson says of a file of size bytes that it did not read, as a message. */
+int fail_json(const char *file, size_t size, int line, int column, const char *what);
 /* A member that is absent or null gives the fallback. */
 int read_bool(const struct reader *r, const struct json_t *node, const char *path, const char *key,
               bool fallback, bool *value) MUST_CHECK;
-/* NULL as fallback: the member has to be there. *n counts bytes; the text ends with a NUL as well. */
+/* NULL as fallback: the member has to be there. *n counts bytes; the text ends with a NUL as
+ * well. */
 int read_string(const struct reader *r, const struct json_t *node, const char *path,
                 const char *key, const char *fallback, const char **text, size_t *n) MUST_CHECK;
 

@@ -17,6 +17,14 @@ enum {
     IDS_MAX = 16 * 1024 * 1024          /* published vocabularies stay below 300,000 */
 };
 
+int fail_json(const char *file, size_t size, int line, int column, const char *what)
+{
+    if (line < 0) {
+        return fail_memory(size); /* jansson knows no place then, and says nothing */
+    }
+    return fail(HCSMOE_EINVAL, "%s:%d:%d: %s", file, line, column, what);
+}
+
 int read_bool(const struct reader *r, const json_t *node, const char *path, const char *key,
               bool fallback, bool *value)
 {
@@ -385,7 +393,8 @@ static int read_template_token(const struct reader *r, const json_t *node, const
     return 0;
 }
 
-/* Puts the ids that stand before the text in front of those of earlier processors, the others behind. */
+/* Puts the ids that stand before the text in front of those of earlier processors, the others
+ * behind. */
 static int wrap(struct tokenizer *t, struct token_ids *before, const struct token_ids *after)
 {
     int rc = 0;
@@ -524,7 +533,7 @@ int tokenizer_read_json(struct tokenizer *t, const char *file)
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     mem_free(text);
     if (!root) {
-        return fail(HCSMOE_EINVAL, "%s:%d:%d: %s", file, error.line, error.column, error.text);
+        return fail_json(file, size, error.line, error.column, error.text);
     }
     rc = read_root(&r, root);
     json_decref(root);

@@ -2,8 +2,9 @@
  * tokenizer_parts.c - normalizer, pre_tokenizer and decoder of tokenizer.json as lists of steps.
  * SPDX-License-Identifier: MIT
  *
- * A component that is more than one step in effect (a ByteLevel that splits, a Metaspace that splits)
- * becomes several. A new component is one row in a table here, and a step kind if no other can do it.
+ * A component that is more than one step in effect (a ByteLevel that splits, a Metaspace that
+ * splits) becomes several. A new component is one row in a table here, and a step kind if no other
+ * can do it.
  */
 #include "data/tokenizer_internal.h"
 

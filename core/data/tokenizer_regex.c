@@ -2,8 +2,9 @@
  * tokenizer_regex.c - expressions of tokenizer.json, written for Oniguruma, run by PCRE2.
  * SPDX-License-Identifier: MIT
  *
- * The two agree on nearly everything that tokenizers use. Where they read the same text differently, the
- * expression is rewritten; what cannot be rewritten is refused, because a wrong cut would go unnoticed.
+ * The two agree on nearly everything that tokenizers use. Where they read the same text
+ * differently, the expression is rewritten; what cannot be rewritten is refused, because a wrong
+ * cut would go unnoticed.
  */
 #include "data/tokenizer_internal.h"
 
@@ -20,7 +21,8 @@
     "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{"   \
     "10ffff}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
-/* Outside a set, and for \b, Oniguruma takes the Latin-1 digits and fractions for letters as well. */
+/* Outside a set, and for \b, Oniguruma takes the Latin-1 digits and fractions for letters as
+ * well. */
 #define WORD_LATIN WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9A-Fa-f"
 #define EDGE                                                                                       \
@@ -90,8 +92,9 @@ static void copy(struct translation *r, size_t n)
     r->at += m;
 }
 
-/* \p{Han}: a script is the one property of a character for Oniguruma; PCRE2 would take every character
- * that is used with it, unless it is told. There is no list of scripts to ask, so PCRE2 is asked. */
+/* \p{Han}: a script is the one property of a character for Oniguruma; PCRE2 would take every
+ * character that is used with it, unless it is told. There is no list of scripts to ask, so
+ * PCRE2 is asked. */
 static void translate_property(struct translation *r)
 {
     char probe[PROPERTY_BYTES_MAX];
@@ -184,7 +187,8 @@ static void translate_in_class(struct translation *r)
     }
 }
 
-/* {n}, {n,}, {,m} or {n,m}: there is no "{,m}" in PCRE2, and it reads a + or ? behind differently. */
+/* {n}, {n,}, {,m} or {n,m}: there is no "{,m}" in PCRE2, and it reads a + or ? behind
+ * differently. */
 static void translate_interval(struct translation *r)
 {
     size_t low = 1;

@@ -1,5 +1,5 @@
 /*
- * tokenizer_steps.c - the steps of normaliser and pre-tokenizer, one after the other over all pieces.
+ * tokenizer_steps.c - the steps of normaliser and pre-tokenizer, each over all pieces.
  * SPDX-License-Identifier: MIT
  */
 #include "data/tokenizer_internal.h"

@@ -10,8 +10,8 @@
 
 enum { BMP_2_BYTES = 0x800, BMP_1_BYTE = 0x80, BMP_END = 0x10000 };
 
-/* A character, or the longest start of one that breaks off (Unicode 3.9, "maximal subpart"), which is
- * what one U+FFFD stands for. */
+/* A character, or the longest start of one that breaks off (Unicode 3.9, "maximal subpart"),
+ * which is what one U+FFFD stands for. */
 size_t utf8_step(const char *text, size_t n, bool *valid)
 {
     const unsigned char *s = (const unsigned char *)text;

@@ -42,7 +42,7 @@ static void check_linear(struct check *c, int values, int64_t m, int64_t n, int6
         bias->ndim = 1;
         a.bias = bias;
     }
-    double usual = 1.0 + 0.3 * sqrt((double)kk) * check_magnitude(values);
+    double usual = (a.add != 0 ? 1.0 : 0.0) + 0.3 * sqrt((double)kk) * check_magnitude(values);
     struct output o = {.rows = m, .columns = n, .relative = bound(kk),
                        .absolute = bound(kk) * usual,
                        .initial = check_floats(c, m * n, VALUES_PLAIN, 1.0)};

@@ -203,7 +203,8 @@ static void test_the_rest_of_a_batch_is_dropped(void **state)
     struct corpus_blocks b;
     struct str text = {0};
 
-    /* 1,008 documents of 3 tokens: 1,000 give 750 blocks of 4, then 8 give 6; without the cut 756. */
+    /* 1,008 documents of 3 tokens: 1,000 give 750 blocks of 4, then 8 give 6; without the cut
+     * 756. */
     for (int i = 0; i < BATCH + 8; i++) {
         str_add(&text, "abc\n");
     }

@@ -1,54 +1,14 @@
 /*
- * test_tokenizer.c - ids of real tokenizers, every stage by itself, and the files that are refused.
+ * test_tokenizer.c - ids of real tokenizers, and every stage by itself.
  * SPDX-License-Identifier: MIT
  */
-#include <inttypes.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <jansson.h>
 
-#include "base/log.h"
-#include "base/mem.h"
-#include "base/path.h"
-#include "base/str.h"
-#include "data/tokenizer.h"
-
-/* Last: it has a macro fail() of its own. */
-#include <cmocka.h>
+#include "tokenizer_test.h"
 
 enum { JSON_MAX = 64 * 1024 * 1024, N_VECTORS = 624, N_THREADS = 4 };
-
-static char folder[256];
-
-static int folder_make(void **state)
-{
-    const char *tmp = getenv("TMPDIR");
-    (void)state;
-    log_level_set(LOG_ERROR);
-    (void)snprintf(folder, sizeof folder, "%s/test_tokenizer.XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int folder_remove(void **state)
-{
-    (void)state;
-    return path_remove_tree(folder);
-}
-
-static void write_file(const char *name, const char *text, size_t n)
-{
-    char *path = path_join(folder, name);
-    assert_non_null(path);
-    assert_int_equal(path_write(path, text, n), 0);
-    mem_free(path);
-}
 
 /* tests/golden/tokenizers/name/file, unpacked, as file without .gz in our folder. */
 static void bring(const char *name, const char *file, const char *as)
@@ -61,13 +21,6 @@ static void bring(const char *name, const char *file, const char *as)
     assert_int_equal(path_read_text(path, JSON_MAX, &text, &n), 0);
     write_file(as, text, n);
     mem_free(text);
-}
-
-static void forget(const char *name)
-{
-    char *path = path_join(folder, name);
-    (void)remove(path);
-    mem_free(path);
 }
 
 static struct tokenizer *open_real(const char *name, bool config, bool map)
@@ -178,36 +131,6 @@ static void test_qwen_gives_the_ids_of_the_reference_library(void **state)
     tokenizer_close(t);
 }
 
-/* The parts of a small tokenizer.json; NULL is null. */
-struct file {
-    const char *added, *normalizer, *pre, *post, *decoder, *model;
-};
-
-/* A model that shows where the text was cut: every word of the vocabulary is one token. */
-#define WORDS(list)                                                                                \
-    "{\"type\":\"BPE\",\"ignore_merges\":true,\"unk_token\":\"?\",\"fuse_unk\":true,"              \
-    "\"vocab\":{\"?\":0," list "},\"merges\":[]}"
-#define MERGING                                                                                    \
-    "{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4,\"abc\":5,\"aa\":6},"  \
-    "\"merges\":[\"b c\",\"a b\",\"a a\",[\"a\",\"bc\"]]}"
-
-static void write_tokenizer(const struct file *f)
-{
-    struct str s = {0};
-
-    forget("tokenizer_config.json");
-    forget("special_tokens_map.json");
-    str_addf(&s, "{\"added_tokens\": %s,\n\"normalizer\": %s,\n\"pre_tokenizer\": %s,\n",
-             f->added ? f->added : "null", f->normalizer ? f->normalizer : "null",
-             f->pre ? f->pre : "null");
-    str_addf(&s, "\"post_processor\": %s,\n\"decoder\": %s,\n\"model\": %s}\n",
-             f->post ? f->post : "null", f->decoder ? f->decoder : "null",
-             f->model ? f->model : MERGING);
-    assert_int_equal(str_check(&s), 0);
-    write_file("tokenizer.json", s.text, s.len);
-    str_release(&s);
-}
-
 static struct tokenizer *open_small(const struct file *f)
 {
     struct tokenizer *t;
@@ -300,9 +223,6 @@ static void test_split_knows_five_behaviors(void **state)
         }
     }
 }
-
-#define SPLIT(regex)                                                                               \
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\"}"
 
 static void test_regex_is_read_as_the_library_reads_it(void **state)
 {
@@ -642,156 +562,6 @@ static void test_threads_share_one_tokenizer(void **state)
     tokenizer_close(t);
 }
 
-static void expect_refusal(const struct file *f, const char *message)
-{
-    struct tokenizer *t = NULL;
-
-    write_tokenizer(f);
-    assert_true(tokenizer_open(&t, folder) < 0);
-    assert_null(t);
-    if (!strstr(fail_message(), message)) {
-        print_error("want: %s\ngot: %s\n", message, fail_message());
-        assert_true(false);
-    }
-    assert_non_null(strstr(fail_message(), "tokenizer.json"));
-}
-
-static void test_unknown_components_are_refused_by_name_and_path(void **state)
-{
-    (void)state;
-    const struct file cases[] = {
-        {.pre = "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{\"type\":\"Foo\"}"
-                "]}"},
-        {.normalizer = "{\"type\":\"Nmt\"}"},
-        {.decoder = "{\"type\":\"CTC\"}"},
-        {.post = "{\"type\":\"BertProcessing\"}"},
-        {.model = "{\"type\":\"Unigram\",\"vocab\":[]}"},
-    };
-    static const char *const messages[] = {
-        "tokenizer.json: pre_tokenizer.pretokenizers[1]: type 'Foo' is not supported (supported: "
-        "Split,",
-        "tokenizer.json: normalizer: type 'Nmt' is not supported (supported: NFC, ",
-        "tokenizer.json: decoder: type 'CTC' is not supported (supported: Replace, ",
-        "tokenizer.json: post_processor: type 'BertProcessing' is not supported (supported: ",
-        "tokenizer.json: model: type 'Unigram' is not supported (supported: BPE)",
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        expect_refusal(&cases[i], messages[i]);
-    }
-}
-
-static void test_wrong_vocabulary_and_merges_are_refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *model, *message;
-    } cases[] = {
-        {.model = "{\"vocab\":{\"a\":0},\"merges\":[\"a a\"]}",
-         .message = "model.merges[0]: 'aa' is not in model.vocab"},
-        {.model = "{\"vocab\":{\"a\":0},\"merges\":[\"a\"]}",
-         .message = "model.merges[0]: has to be \"a b\" or [\"a\", \"b\"]"},
-        {.model = "{\"vocab\":{\"a\":0},\"merges\":[[\"a\",1]]}",
-         .message = "model.merges[0]: has to be \"a b\" or [\"a\", \"b\"]"},
-        {.model = "{\"vocab\":{\"a\":0,\"aa\":1},\"merges\":[\"a a\",\"a a\"]}",
-         .message = "model.merges[1]: 'a' and 'a' are merged by an earlier line already"},
-        {.model = "{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}",
-         .message = "model.vocab: id 0 belongs to 'a' and to 'b'"},
-        {.model = "{\"vocab\":{\"a\":-1},\"merges\":[]}",
-         .message = "model.vocab: the id of 'a' has to be a whole number from 0 to 16777215"},
-        {.model = "{\"vocab\":{\"a\":99999999},\"merges\":[]}",
-         .message = "the id of 'a' has to be a whole number from 0 to 16777215"},
-        {.model = "{\"vocab\":{\"a\":1.5},\"merges\":[]}", .message = "the id of 'a' has to be"},
-        {.model = "{\"vocab\":{},\"merges\":[]}", .message = "model.vocab: is empty"},
-        {.model = "{\"vocab\":{\"a\":0}}", .message = "model.type: is missing"},
-        {.model = "{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}",
-         .message = "model.vocab: has to be an object"},
-        {.model = "{\"vocab\":{\"a\":0},\"merges\":[],\"dropout\":0.1}",
-         .message = "model.dropout: only null"},
-        {.model = "{\"vocab\":{\"a\":0},\"merges\":[],\"fuse_unk\":1}",
-         .message = "model.fuse_unk: has to be true or false"},
-        {.model = "{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}", .message = "tokenizer.json:6:"},
-        {.model = "{\"vocab\":{\"a\":0},\n\"merges\":[}", .message = "tokenizer.json:7:11: "},
-        {.model = "[]", .message = "model: has to be an object"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const struct file f = {.model = cases[i].model};
-        expect_refusal(&f, cases[i].message);
-    }
-}
-
-static void test_wrong_added_tokens_and_templates_are_refused(void **state)
-{
-    (void)state;
-    const struct file added[] = {
-        {.added = "[{\"id\":1,\"content\":\"<t>\"}]"},
-        {.added = "[{\"id\":9,\"content\":\"a\"}]"},
-        {.added = "[{\"id\":9,\"content\":\"<t>\"},{\"id\":8,\"content\":\"<t>\"}]"},
-        {.added = "[{\"id\":9,\"content\":\"<t>\",\"lstrip\":\"no\"}]"},
-        {.added = "[{\"id\":9}]"},
-        {.added = "{}"},
-        {.post =
-             "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"A\"}}]}"},
-        {.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}"},
-        {.post = "{\"type\":\"TemplateProcessing\",\"single\":[]}"},
-        {.post = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"A\"}}],"
-                 "\"special_tokens\":{\"A\":{\"ids\":[77]}}}"},
-    };
-    static const char *const messages[] = {
-        "added_tokens[0]: id 1 belongs to 'b' and to '<t>'",
-        "added_tokens[0]: 'a' has id 9 here and 0 in model.vocab",
-        "added_tokens: '<t>' is there twice",
-        "added_tokens[0].lstrip: has to be true or false",
-        "added_tokens[0].content: is missing",
-        "added_tokens: has to be an array",
-        "post_processor.special_tokens: there are no ids of 'A'",
-        "post_processor.single[0]: has to be a SpecialToken or the Sequence 'A'",
-        "post_processor.single: the Sequence 'A' has to be there once, not 0 times",
-        "post_processor.special_tokens: id 77 of 'A' is no token",
-    };
-    for (size_t i = 0; i < sizeof added / sizeof added[0]; i++) {
-        expect_refusal(&added[i], messages[i]);
-    }
-}
-
-static void test_wrong_steps_are_refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *pre, *message;
-    } cases[] = {
-        {.pre = SPLIT("(a"),
-         .message = "pre_tokenizer: regex '(a' is wrong: missing closing parenthesis"},
-        {.pre = SPLIT("[a&&b]"), .message = "an intersection of sets (&&) is not supported"},
-        {.pre = SPLIT("[a[b]]"), .message = "a set inside a set"},
-        {.pre = SPLIT("a{1,3}+"), .message = "{n,m}+ is not supported"},
-        {.pre = SPLIT("[\\\\W]"), .message = "inside [...] is not supported"},
-        {.pre = SPLIT(""), .message = "pre_tokenizer: the pattern is empty"},
-        {.pre = "{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Foo\"}",
-         .message = "pre_tokenizer.behavior: 'Foo' is not known (known: Isolated, Removed, "},
-        {.pre = "{\"type\":\"Split\"}", .message = "pre_tokenizer.pattern: has to be an object"},
-        {.pre = "{\"type\":\"Metaspace\",\"prepend_scheme\":\"sometimes\"}",
-         .message = "pre_tokenizer.prepend_scheme: 'sometimes' is not known (known: always, first, "
-                    "never)"},
-        {.pre = "{\"type\":\"Metaspace\",\"prepend_scheme\":\"first\",\"add_prefix_space\":false}",
-         .message = "add_prefix_space false contradicts prepend_scheme 'first'"},
-        {.pre = "{\"type\":\"Sequence\"}",
-         .message = "pre_tokenizer.pretokenizers: has to be an array"},
-        {.pre = "{}", .message = "pre_tokenizer.type: is missing"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const struct file f = {.pre = cases[i].pre};
-        expect_refusal(&f, cases[i].message);
-    }
-}
-
-static void test_missing_file_is_named(void **state)
-{
-    struct tokenizer *t;
-    (void)state;
-    assert_int_equal(tokenizer_open(&t, "/nowhere/at/all"), HCSMOE_EIO);
-    assert_non_null(strstr(fail_message(), "/nowhere/at/all/tokenizer.json"));
-}
-
 static void test_bos_and_eos_may_come_from_either_config_file(void **state)
 {
     (void)state;
@@ -841,11 +611,6 @@ int main(void)
         cmocka_unit_test(test_decoders_turn_tokens_back_into_text),
         cmocka_unit_test(test_a_megabyte_without_a_space_takes_no_second),
         cmocka_unit_test(test_threads_share_one_tokenizer),
-        cmocka_unit_test(test_unknown_components_are_refused_by_name_and_path),
-        cmocka_unit_test(test_wrong_vocabulary_and_merges_are_refused),
-        cmocka_unit_test(test_wrong_added_tokens_and_templates_are_refused),
-        cmocka_unit_test(test_wrong_steps_are_refused),
-        cmocka_unit_test(test_missing_file_is_named),
         cmocka_unit_test(test_bos_and_eos_may_come_from_either_config_file),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);

@@ -1,0 +1,281 @@
+/*
+ * kernels_bench.c - the rates of the CPU's large kernels, beside what OpenBLAS reaches alone on the same threads.
+ *
+ * usage: kernels_bench [REPEATS [NAME]]. Threads: OMP_NUM_THREADS. Kernel and BLAS take turns; the best of each
+ * counts, so that what else runs on the machine spoils both or neither. SPDX-License-Identifier: MIT
+ */
+#include <cblas.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../../kernels/cpu/cpu.h"
+#include "../kernels/host.h"
+
+struct bench {
+    const hcsmoe_kernels *k;
+    int threads, repeats;
+    const char *only;
+};
+
+/* One measurement: call does flops of arithmetic; BLAS multiplies [m, kk] by [n, kk]^T for comparison. */
+struct job {
+    const char *name;
+    double flops;
+    int64_t m, n, kk;
+    hcsmoe_status (*call)(const hcsmoe_kernels *k, void *args);
+    void *args;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *block(int64_t bytes)
+{
+    void *p = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
+    if (p == NULL) {
+        fputs("kernels_bench: out of memory\n", stderr);
+        exit(1);
+    }
+    return p;
+}
+
+static float *floats(int64_t n, float scale)
+{
+    float *x = block(n * 4);
+    uint32_t state = 1;
+    for (int64_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = ((float)(state >> 8) * 0x1p-23f - 1.0f) * scale;
+    }
+    return x;
+}
+
+/* count bf16 matrices, in memory one after the other. */
+static hcsmoe_tensor *weights(int64_t count, int64_t rows, int64_t columns)
+{
+    hcsmoe_tensor *t = block(count * (int64_t)sizeof *t);
+    uint16_t *data = block(count * rows * columns * 2);
+    uint32_t state = 7;
+    for (int64_t i = 0; i < count * rows * columns; i++) {
+        state = state * 1664525u + 1013904223u;
+        data[i] = (uint16_t)(0x3c00 | (state >> 16 & 0x80ff)); /* 0.008..0.03, either sign */
+    }
+    for (int64_t i = 0; i < count; i++)
+        t[i] = hcsmoe_matrix(data + i * rows * columns, HCSMOE_DTYPE_BF16, rows, columns);
+    return t;
+}
+
+static void measure(const struct bench *b, const struct job *j)
+{
+    double kernel = INFINITY;
+    double blas = INFINITY;
+    double blas_flops = 2.0 * (double)j->m * (double)j->n * (double)j->kk;
+    float *x = floats(j->m * j->kk, 1.0f);
+    float *w = floats(j->n * j->kk, 1.0f);
+    float *y = block(j->m * j->n * 4);
+    for (int i = 0; i <= b->repeats; i++) { /* the first warms up */
+        openblas_set_num_threads(b->threads);
+        double t = now();
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)j->m, (int)j->n, (int)j->kk, 1.0f,
+                    x, (int)j->kk, w, (int)j->kk, 0.0f, y, (int)j->n);
+        t = now() - t;
+        blas = i > 0 && t < blas ? t : blas;
+        openblas_set_num_threads(1);
+        t = now();
+        if (j->call(b->k, j->args) != HCSMOE_OK) {
+            printf("%s: failed\n", j->name);
+            break;
+        }
+        t = now() - t;
+        kernel = i > 0 && t < kernel ? t : kernel;
+    }
+    double rate = j->flops / kernel * 1e-9;
+    double blas_rate = blas_flops / blas * 1e-9;
+    printf("%-44s %8.3f s %7.1f GF/s; sgemm %lld x %lld x %lld %7.1f GF/s; ratio %.3f\n", j->name,
+           kernel, rate, (long long)j->m, (long long)j->n, (long long)j->kk, blas_rate,
+           rate / blas_rate);
+    fflush(stdout);
+    free(x);
+    free(w);
+    free(y);
+}
+
+static int wanted(const struct bench *b, const char *name)
+{
+    return b->only == NULL || strstr(name, b->only) != NULL;
+}
+
+static hcsmoe_status call_experts(const hcsmoe_kernels *k, void *args)
+{
+    return k->experts(k, args);
+}
+
+static void bench_experts(const struct bench *b, const char *name, int64_t tokens, int64_t width,
+                          int64_t ffn, int64_t experts, int32_t top_k, int sums)
+{
+    hcsmoe_experts_args a = {.struct_size = sizeof a, .top_k = top_k, .n_tokens = tokens,
+                             .width = width, .n_experts = experts, .ffn = ffn};
+    if (!wanted(b, name))
+        return;
+    int32_t *ids = block(tokens * top_k * 4);
+    for (int64_t i = 0; i < tokens; i++)
+        for (int64_t s = 0; s < top_k; s++)
+            ids[i * top_k + s] = (int32_t)((i * 7 + i / 5 + s * (1 + i % 3)) % experts);
+    float *x = floats(tokens * width, 1.0f);
+    float *w = floats(tokens * top_k, 1.0f);
+    hcsmoe_tensor *gate = weights(experts, ffn, width);
+    hcsmoe_tensor *up = weights(experts, ffn, width);
+    hcsmoe_tensor *down = weights(experts, width, ffn);
+    float *out = floats(tokens * width, 1.0f);
+    double *sum = block(experts * ffn * 8);
+    memset(sum, 0, (size_t)(experts * ffn) * 8);
+    a.x = x;
+    a.gate = gate;
+    a.up = up;
+    a.down = down;
+    a.ids = ids;
+    a.weights = w;
+    a.out = out;
+    a.hidden_sum = sums ? sum : NULL;
+    double matrix = 2.0 * (double)width * (double)ffn * (double)tokens;
+    struct job j = {.name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
+    j.flops = matrix * (sums ? 2.0 * (double)experts + top_k : 3.0 * top_k);
+    measure(b, &j);
+    free(x);
+    free(w);
+    free(ids);
+    free(out);
+    free(sum);
+    free(gate->data);
+    free(up->data);
+    free(down->data);
+    free(gate);
+    free(up);
+    free(down);
+}
+
+struct linear {
+    int64_t m, n, kk;
+    float *x, *y;
+    hcsmoe_tensor *w;
+    int32_t *target;
+    uint8_t *greedy;
+};
+
+static hcsmoe_status call_linear(const hcsmoe_kernels *k, void *args)
+{
+    const struct linear *a = args;
+    return k->linear(k, a->m, a->n, a->kk, a->x, a->w, NULL, 0, a->y);
+}
+
+static hcsmoe_status call_logprobs(const hcsmoe_kernels *k, void *args)
+{
+    const struct linear *a = args;
+    return k->token_logprobs(k, a->m, a->kk, a->x, a->w, a->target, a->y, a->greedy);
+}
+
+static void bench_linear(const struct bench *b, const char *name, int64_t m, int64_t n, int64_t kk,
+                         int logprobs)
+{
+    struct linear a = {.m = m, .n = n, .kk = kk};
+    if (!wanted(b, name))
+        return;
+    a.x = floats(m * kk, 1.0f);
+    a.y = block(logprobs ? m * 4 : m * n * 4);
+    a.w = weights(1, n, kk);
+    a.target = block(m * 4);
+    a.greedy = block(m);
+    memset(a.target, 0, (size_t)m * 4);
+    struct job j = {.name = name, .m = m < 4096 ? m : 4096, .n = n < 4096 ? n : 4096, .kk = kk,
+                    .flops = 2.0 * (double)m * (double)n * (double)kk,
+                    .call = logprobs ? call_logprobs : call_linear, .args = &a};
+    measure(b, &j);
+    free(a.x);
+    free(a.y);
+    free(a.w->data);
+    free(a.w);
+    free(a.target);
+    free(a.greedy);
+}
+
+static hcsmoe_status call_attention(const hcsmoe_kernels *k, void *args)
+{
+    return k->attention(k, args);
+}
+
+/* count sequences of `rows` rows, each behind the same `prefix` rows. */
+static void bench_attention(const struct bench *b, const char *name, int64_t count, int64_t rows,
+                            int64_t prefix, int64_t heads, int64_t kv, int64_t dim)
+{
+    int64_t n = prefix + count * rows;
+    hcsmoe_attention_args a = {.struct_size = sizeof a, .n_tokens = n, .n_heads = heads,
+                               .n_kv_heads = kv, .head_dim = dim, .v_head_dim = dim,
+                               .scale = 1.0 / sqrt((double)dim), .n_sequences = count + 1,
+                               .n_spans = 1};
+    hcsmoe_span span = {.begin = 0, .count = prefix};
+    if (!wanted(b, name))
+        return;
+    hcsmoe_sequence *s = block((count + 1) * (int64_t)sizeof *s);
+    s[0] = (hcsmoe_sequence){.begin = 0, .count = prefix};
+    for (int64_t i = 0; i < count; i++)
+        s[i + 1] = (hcsmoe_sequence){.begin = prefix + i * rows, .count = rows, .prefix = prefix,
+                                     .n_spans = prefix > 0};
+    float *q = floats(n * heads * dim, 1.0f);
+    float *k = floats(n * kv * dim, 1.0f);
+    float *v = floats(n * kv * dim, 1.0f);
+    a.q = q;
+    a.k = k;
+    a.v = v;
+    a.out = block(n * heads * dim * 4);
+    a.sequences = s;
+    a.spans = &span;
+    double pairs = (double)prefix * ((double)prefix + 1.0) / 2.0;
+    pairs += (double)count * (double)rows * ((double)prefix + ((double)rows + 1.0) / 2.0);
+    struct job j = {.name = name, .m = 2048, .n = 4096, .kk = 1024,
+                    .flops = pairs * 4.0 * (double)dim * (double)heads, .call = call_attention,
+                    .args = &a};
+    measure(b, &j);
+    free(s);
+    free(q);
+    free(k);
+    free(v);
+    free(a.out);
+}
+
+int main(int argc, char **argv)
+{
+    struct host h;
+    struct bench b = {.threads = omp_get_max_threads(),
+                      .repeats = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 3,
+                      .only = argc > 2 ? argv[2] : NULL};
+    host_init(&h, b.threads, 1);
+    b.k = cpu_table(&h.abi, cpu_simd_sets()[0]);
+    if (b.k == NULL)
+        return 1;
+    printf("%s, %d threads, best of %d\n", b.k->name, b.threads, b.repeats);
+    bench_experts(&b, "experts D1024 F3584 E8 top2 n8192 sums", 8192, 1024, 3584, 8, 2, 1);
+    bench_experts(&b, "experts D1024 F3584 E8 top2 n8192", 8192, 1024, 3584, 8, 2, 0);
+    bench_experts(&b, "experts D2048 F1408 E60 top4 n8192 sums", 8192, 2048, 1408, 60, 4, 1);
+    bench_experts(&b, "experts D2048 F1408 E60 top4 n8192", 8192, 2048, 1408, 60, 4, 0);
+    bench_experts(&b, "experts D2048 F1408 E60 top4 n512", 512, 2048, 1408, 60, 4, 0);
+    bench_experts(&b, "experts D2048 F1408 E60 top4 n64", 64, 2048, 1408, 60, 4, 0);
+    bench_linear(&b, "linear m8192 n4096 k1024", 8192, 4096, 1024, 0);
+    bench_linear(&b, "linear m8192 n2048 k2048", 8192, 2048, 2048, 0);
+    bench_linear(&b, "linear m64 n4096 k4096", 64, 4096, 4096, 0);
+    bench_linear(&b, "linear m1 n4096 k4096", 1, 4096, 4096, 0);
+    bench_linear(&b, "token_logprobs n2048 k1024 v32000", 2048, 32000, 1024, 1);
+    bench_linear(&b, "token_logprobs n256 k2048 v151936", 256, 151936, 2048, 1);
+    bench_attention(&b, "attention 8 x 2048, 32/8 heads of 128", 8, 2048, 0, 32, 8, 128);
+    bench_attention(&b, "attention 400 x 12 behind 600, 32/8 of 128", 400, 12, 600, 32, 8, 128);
+    bench_attention(&b, "attention 400 x 12 behind 600, 16/16 of 128", 400, 12, 600, 16, 16, 128);
+    bench_attention(&b, "attention 4000 x 1 behind 100, 32/8 of 128", 4000, 1, 100, 32, 8, 128);
+    cpu_table_free(&h.abi, b.k);
+    return 0;
+}
