@@ -39,6 +39,50 @@ static int groups_check(const struct prepared *p, const struct config *c)
     return 0;
 }
 
+static hcsmoe_layer_dims layer_dims(const struct prepared *p, int layer)
+{
+    const struct layer_source *s = &p->m->layers[layer];
+    return (hcsmoe_layer_dims){
+        sizeof(hcsmoe_layer_dims), layer,       s->n_stored,        s->desc.top_k,
+        p->m->desc.width,          s->desc.ffn, p->batch.n_tokens};
+}
+
+/* config.json has one key for the width of all experts: a layer that keeps its own cannot stand
+ * beside one that changes it. */
+static int width_check(const struct prepared *p, const struct config *c)
+{
+    const struct model *m = p->m;
+    int64_t changed = 0;
+    int kept = -1;
+
+    for (int l = 0; l < m->desc.n_layers; l++) {
+        hcsmoe_merge_shape shape = {.ffn = m->layers[l].desc.ffn};
+        const hcsmoe_layer_dims dims = layer_dims(p, l);
+        if (!m->layers[l].desc.is_moe)
+            continue;
+        int status =
+            layer_touched(c, m, l) ? merge_shape(c, &dims, c->num_average_groups, &shape) : 0;
+        if (status)
+            return status;
+        if (shape.ffn == m->layers[l].desc.ffn)
+            kept = l;
+        else
+            changed = shape.ffn;
+    }
+    if (changed && !m->desc.key_expert_ffn)
+        return fail(HCSMOE_EUNSUPPORTED,
+                    "[merge] merge = %s gives experts of width %lld: the config.json of family %s "
+                    "has no key for that",
+                    c->merge.component->c.name, (long long)changed, m->family.component->c.name);
+    if (changed && kept >= 0)
+        return fail(HCSMOE_EINVAL,
+                    "[merge] merge = %s gives experts of width %lld, but layer %d keeps %lld and "
+                    "config.json has one width for all: [group] start_layer must be 0",
+                    c->merge.component->c.name, (long long)changed, kept,
+                    (long long)m->layers[kept].desc.ffn);
+    return 0;
+}
+
 /* A run that keeps every expert is legal (a reference point of a sweep), but says so. */
 static int change_check(const struct prepared *p, const struct config *c)
 {
@@ -47,10 +91,7 @@ static int change_check(const struct prepared *p, const struct config *c)
         const struct layer_source *s = &p->m->layers[l];
         if (!layer_touched(c, p->m, l))
             continue;
-        const hcsmoe_layer_dims dims = {sizeof dims,     l,
-                                        s->n_stored,     s->desc.top_k,
-                                        p->m->desc.width, s->desc.ffn,
-                                        p->batch.n_tokens};
+        const hcsmoe_layer_dims dims = layer_dims(p, l);
         int status = merge_shape(c, &dims, c->num_average_groups, &shape);
         if (status || p->budget || shape.n_experts < s->n_stored || shape.ffn < s->desc.ffn)
             return status;
@@ -90,6 +131,8 @@ int prepare(struct prepared *p, struct config *c)
             status = output_check(c->output_path, p->m, c->overwrite);
         if (!status)
             status = change_check(p, c);
+        if (!status)
+            status = width_check(p, c);
     }
     if (!status && (p->forward || c->evaluates))
         status = tokenizer_open(&p->tokenizer, c->model_name);
@@ -169,8 +212,7 @@ static int64_t result_bytes(const struct prepared *p, const struct config *c)
         hcsmoe_merge_shape shape;
         if (!layer_touched(c, p->m, l))
             continue;
-        const hcsmoe_layer_dims dims = {
-            sizeof dims, l, s->n_stored, s->desc.top_k, p->m->desc.width, s->desc.ffn, 0};
+        const hcsmoe_layer_dims dims = layer_dims(p, l);
         if (merge_shape(c, &dims, c->num_average_groups, &shape))
             continue;
         const uint64_t experts =

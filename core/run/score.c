@@ -134,14 +134,14 @@ static int wave_answer(const struct wave *w, struct score_request **sorted, size
     int64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         struct score_request *q = sorted[i];
-        float sum = 0;
+        double sum = 0;
         q->greedy = true;
         for (int64_t j = 0; j < q->n - q->from; j++, at++) {
             q->logprobs[j] = w->logprob[at];
-            sum += w->logprob[at];
+            sum += (double)w->logprob[at];
             q->greedy = q->greedy && w->greedy[at];
         }
-        q->sum = (double)sum;
+        q->sum = (double)(float)sum; /* a float32 sum, as the harness has it, without its order */
         if (sum != sum)
             return fail(HCSMOE_EFAILED, "the model gives NaN for a sequence of %lld tokens",
                         (long long)q->n);

@@ -315,7 +315,8 @@ static hcsmoe_status half_accumulate(void *self, const hcsmoe_host *h, const hcs
     if (!tile->hidden || a->n_states != HALF_STATES)
         return hcsmoe_failf(h, HCSMOE_EPLUGIN, "tile without h");
     for (t = 0; t < tile->n_tokens; t++) {
-        double weight = 0, share = 0;
+        double weight = 0;
+        int likely = 1; /* renormalised: no member weighs less than its probability */
         if ((*tokens > 0 && tile->tokens[t] <= *last) || tile->tokens[t] >= a->dims->n_tokens)
             return hcsmoe_failf(h, HCSMOE_EPLUGIN, "token %lld after token %lld of %lld",
                                 (long long)tile->tokens[t], (long long)*last,
@@ -323,13 +324,15 @@ static hcsmoe_status half_accumulate(void *self, const hcsmoe_host *h, const hcs
         *last = tile->tokens[t];
         ++*tokens;
         for (m = 0; m < a->n_members; m++) {
-            weight += (double)tile->weights[t * a->n_members + m];
-            share += (double)tile->probabilities[t * a->n_members + m];
-            *pairs += tile->weights[t * a->n_members + m] > 0;
+            const double w = (double)tile->weights[t * a->n_members + m];
+            weight += w;
+            likely =
+                likely && (w == 0 || w + NEAR >= (double)tile->probabilities[t * a->n_members + m]);
+            *pairs += w > 0;
         }
-        if (!(weight > 0) || weight > 1 + NEAR || share > weight + NEAR)
-            return hcsmoe_failf(h, HCSMOE_EPLUGIN, "token %lld: weight %g, probability %g",
-                                (long long)*last, weight, share);
+        if (!(weight > 0) || weight > 1 + NEAR || !likely)
+            return hcsmoe_failf(h, HCSMOE_EPLUGIN, "token %lld: weights sum to %g%s",
+                                (long long)*last, weight, likely ? "" : ", below probability");
         for (i = 0; i < a->dims->ffn; i++)
             sum[i] += (double)tile->hidden[0][t * a->dims->ffn + i];
     }
