@@ -88,7 +88,7 @@ int cmd_inspect(const struct args *a)
         fputs(str_text(&out), stdout);
         status = fflush(stdout) ? fail_errno("standard output", "cannot be written") : 0;
     }
-    const int exit_status = status ? say_failure(status, true) : EXIT_DONE;
+    const int exit_status = status ? say_failure(status, m != NULL) : EXIT_DONE;
     str_release(&out);
     model_close(m);
     config_close(c);
@@ -126,7 +126,7 @@ int cmd_expand(const struct args *a)
         return EXIT_USAGE;
     int status = model_open(&m, a->words[0], NULL, c->family, &c->ini, c->registry, c->host);
     json_t *h = m ? json_deep_copy(json_object_get(m->config, "hcsmoe")) : NULL;
-    bool mapped = false;
+    bool mapped = false, started = false;
     for (int l = 0; m && l < m->desc.n_layers; l++)
         mapped = mapped || m->layers[l].map;
     if (!status && (!h || !mapped))
@@ -134,6 +134,7 @@ int cmd_expand(const struct args *a)
                       a->words[0]);
     if (!status)
         status = output_open(&o, m, a->words[1], LAYOUT_EXPANDED, c->overwrite);
+    started = !status;
     if (!status)
         status = expand_layers(m, &o);
     if (!status) {
@@ -144,7 +145,7 @@ int cmd_expand(const struct args *a)
         status = output_finish(&o);
     if (!status)
         printf("%s: %lld parameters\n", a->words[1], (long long)m->parameters);
-    const int exit_status = status ? say_failure(status, true) : EXIT_DONE;
+    const int exit_status = status ? say_failure(status, started) : EXIT_DONE;
     json_decref(h);
     output_release(&o);
     model_close(m);

@@ -220,7 +220,7 @@ int cmd_score(const struct args *a)
         status = input_take(&q, m, has_text ? &e : NULL);
     if (!status)
         status = questions_answer(&q, m, c->memory_limit, &bad);
-    const int exit_status = status ? say_failure(status, true) : bad ? EXIT_FAILED : EXIT_DONE;
+    const int exit_status = status ? say_failure(status, m != NULL) : bad ? EXIT_FAILED : EXIT_DONE;
     questions_release(&q);
     encoder_release(&e);
     tokenizer_close(t);

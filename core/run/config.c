@@ -6,6 +6,7 @@
 
 #include <hcsmoe/similarity.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,7 +72,7 @@ int config_path(struct config *c, const char *section, const char *key, const ch
     if (!v)
         return 0;
     const char *base = v->overridden || !c->ini.folder ? "." : c->ini.folder;
-    char *joined = path_join(base, v->value);
+    char *joined = strcmp(base, ".") ? path_join(base, v->value) : mem_strdup(v->value);
     if (joined && joined[0] != '/') {
         here = getcwd(NULL, 0);
         absolute = here ? path_join(here, joined) : NULL;
@@ -131,15 +132,27 @@ static int model_read(struct config *c, bool pipeline)
     if (!status && pipeline && !c->model_name)
         status = required(c, "model", "model_name", "the folder of the checkpoint");
     c->family = arena_strdup(&c->arena, v->value);
-    return status ? status : c->family ? 0 : HCSMOE_ENOMEM;
+    if (!status && !c->family)
+        status = HCSMOE_ENOMEM;
+    if (!status && strcmp(v->value, "auto")) {
+        const struct component *found;
+        status = registry_find(c->registry, HCSMOE_KIND_MODEL, v->value, &found);
+        if (status)
+            fail_in(status, "%s", ini_where(&c->ini, v));
+    }
+    return status;
 }
 
 /* A hub-like name is kept as it was written, so that the message about it can say so. */
 static int model_name_hub(struct config *c)
 {
     const struct ini_value *v = ini_find(&c->ini, "model", "model_name");
-    if (!v || !v->value[0] || path_exists(c->model_name))
+    if (!v || !v->value[0] || path_is_folder(c->model_name))
         return 0;
+    if (path_exists(c->model_name))
+        return fail(HCSMOE_EINVAL,
+                    "%s = %s: not a folder; a checkpoint is the folder that holds config.json",
+                    ini_where(&c->ini, v), v->value);
     return fail_in(checkpoint_missing(v->value), "%s", ini_where(&c->ini, v));
 }
 
@@ -188,6 +201,30 @@ static int bases_read(struct config *c)
     return status;
 }
 
+/* The values of `dominant` are the clusterings that say so of themselves. */
+static int dominant_check(const struct config *c, const struct ini_value *v)
+{
+    const char *names[64] = {"no"};
+    const struct component *const *list;
+    struct str have = {0};
+    size_t n, n_names = 1;
+    bool known = false;
+    int status = registry_list(c->registry, HCSMOE_KIND_CLUSTER, &list, &n);
+
+    for (size_t i = 0; !status && i < n && n_names < sizeof names / sizeof *names; i++)
+        if (list[i]->c.caps & HCSMOE_CAP_DOMINANT)
+            names[n_names++] = list[i]->c.name;
+    for (size_t i = 0; i < n_names; i++) {
+        known = known || !strcmp(names[i], v->value);
+        str_addf(&have, "%s%s", i ? ", " : "", names[i]);
+    }
+    if (!status && !known)
+        status = fail(HCSMOE_EINVAL, "%s: no '%s' (have: %s)%s", ini_where(&c->ini, v), v->value,
+                      str_text(&have), did_you_mean(v->value, names, n_names));
+    str_release(&have);
+    return status;
+}
+
 /* [group]: `dominant` other than no, or `cluster`, names the clustering. */
 static int group_read(struct config *c)
 {
@@ -203,6 +240,8 @@ static int group_read(struct config *c)
         status = int_value(c, "group", "start_layer", 0, 1 << 16, &c->start_layer);
     if (!status)
         status = bases_read(c);
+    if (!status && chosen == dominant)
+        status = dominant_check(c, dominant);
     if (!status)
         status =
             component_choose(c, HCSMOE_KIND_CLUSTER, "group", chosen, chosen->value, &c->cluster);
@@ -423,7 +462,9 @@ static int plugins_read(struct config *c, const char *const *files, size_t n)
         at += strspn(at, " \t");
         for (char *end = at + strlen(at); end > at && (end[-1] == ' ' || end[-1] == '\t');)
             *--end = '\0';
-        char *path = path_join(v->overridden || !c->ini.folder ? "." : c->ini.folder, at);
+        /* Without a slash it is a name to look for in the plugin folders, as with --plugin. */
+        const char *folder = v->overridden || !c->ini.folder ? "." : c->ini.folder;
+        char *path = strchr(at, '/') ? path_join(folder, at) : mem_strdup(at);
         status = path ? registry_load(c->registry, path) : HCSMOE_ENOMEM;
         if (status && path)
             fail_in(status, "%s", ini_where(&c->ini, v));
@@ -524,6 +565,16 @@ void config_close(struct config *c)
     ini_release(&c->ini);
     arena_release(&c->arena);
     mem_free(c);
+}
+
+const char *config_where(const struct config *c, const char *section, const char *key)
+{
+    static _Thread_local char text[128];
+    const struct ini_value *v = ini_find(&c->ini, section, key);
+    if (v)
+        return ini_where(&c->ini, v);
+    snprintf(text, sizeof text, "[%s] %s", section, key);
+    return text;
 }
 
 uint64_t config_needs(const struct config *c)

@@ -73,6 +73,10 @@ void config_close(struct config *c);
 /* The same run as an INI: every key, effective value, and where it came from as a comment. */
 int config_print(const struct config *c, bool with_sources, struct str *out) MUST_CHECK;
 
+/* Where a core key stands ("file.ini:8: [group] start_layer"), or "[group] start_layer" when it is the
+ * default. Owned by this thread, valid until the next call. */
+const char *config_where(const struct config *c, const char *section, const char *key);
+
 /* Statistics that the chosen components need, together. */
 uint64_t config_needs(const struct config *c);
 

@@ -26,16 +26,24 @@ static int groups_check(const struct prepared *p, const struct config *c)
 {
     const struct model *m = p->m;
     if (c->start_layer >= m->desc.n_layers)
-        return fail(HCSMOE_EINVAL, "[group] start_layer = %lld: the model has %d layers",
-                    (long long)c->start_layer, m->desc.n_layers);
+        return fail(HCSMOE_EINVAL, "%s = %lld: the model has layers 0..%d",
+                    config_where(c, "group", "start_layer"), (long long)c->start_layer,
+                    m->desc.n_layers - 1);
     if (!p->n_touched)
         return fail(HCSMOE_EINVAL, "%s: no layer to merge: %lld MoE layers, start_layer = %lld",
                     m->folder, (long long)m->n_moe_layers, (long long)c->start_layer);
-    for (int l = 0; l < m->desc.n_layers; l++)
-        if (layer_touched(c, m, l) && c->num_average_groups > m->layers[l].n_stored)
-            return fail(HCSMOE_EINVAL,
-                        "[group] num_average_groups = %lld: layer %d has %lld experts",
+    for (int l = 0; l < m->desc.n_layers; l++) {
+        if (!layer_touched(c, m, l))
+            continue;
+        if (c->num_average_groups > m->layers[l].n_stored)
+            return fail(HCSMOE_EINVAL, "%s = %lld: layer %d has %lld experts",
+                        config_where(c, "group", "num_average_groups"),
                         (long long)c->num_average_groups, l, (long long)m->layers[l].n_stored);
+        if (c->usage_top_k > m->layers[l].desc.n_experts)
+            return fail(HCSMOE_EINVAL, "%s = %lld: layer %d has %lld experts",
+                        config_where(c, "calibration", "usage_top_k"), (long long)c->usage_top_k, l,
+                        (long long)m->layers[l].desc.n_experts);
+    }
     return 0;
 }
 
@@ -71,14 +79,14 @@ static int width_check(const struct prepared *p, const struct config *c)
     }
     if (changed && !m->desc.key_expert_ffn)
         return fail(HCSMOE_EUNSUPPORTED,
-                    "[merge] merge = %s gives experts of width %lld: the config.json of family %s "
-                    "has no key for that",
-                    c->merge.component->c.name, (long long)changed, m->family.component->c.name);
+                    "%s = %s gives experts of width %lld: the config.json of family %s has no key "
+                    "for that",
+                    config_where(c, "merge", "merge"), c->merge.component->c.name, (long long)changed, m->family.component->c.name);
     if (changed && kept >= 0)
         return fail(HCSMOE_EINVAL,
-                    "[merge] merge = %s gives experts of width %lld, but layer %d keeps %lld and "
-                    "config.json has one width for all: [group] start_layer must be 0",
-                    c->merge.component->c.name, (long long)changed, kept,
+                    "%s = %s gives experts of width %lld, but layer %d keeps %lld and config.json "
+                    "has one width for all: [group] start_layer must be 0",
+                    config_where(c, "merge", "merge"), c->merge.component->c.name, (long long)changed, kept,
                     (long long)m->layers[kept].desc.ffn);
     return 0;
 }
@@ -96,10 +104,11 @@ static int change_check(const struct prepared *p, const struct config *c)
         if (status || p->budget || shape.n_experts < s->n_stored || shape.ffn < s->desc.ffn)
             return status;
     }
-    log_line(LOG_WARN,
-             "[group] num_average_groups = %lld keeps every expert of every layer: nothing is merged, "
-             "the output is a copy",
-             (long long)c->num_average_groups);
+    log_line(
+        LOG_WARN,
+        "[group] num_average_groups = %lld keeps every expert of every layer: nothing is merged, "
+        "the output is a copy",
+        (long long)c->num_average_groups);
     return 0;
 }
 
@@ -107,6 +116,8 @@ static int calibration_open(struct prepared *p, const struct config *c)
 {
     int status = corpus_read(&p->blocks, c->data, p->tokenizer, c->n_sentences, c->block_size,
                              (uint64_t)c->seed);
+    if (status)
+        return fail_in(status, "%s", config_where(c, "calibration", "data"));
     batch_init(&p->batch, p->m->desc.width);
     for (int64_t i = 0; !status && i < p->blocks.n_blocks; i++)
         status = batch_add(&p->batch, p->blocks.ids + i * p->blocks.block_size,
@@ -127,8 +138,11 @@ int prepare(struct prepared *p, struct config *c)
         for (int l = 0; l < p->m->desc.n_layers; l++)
             p->n_touched += layer_touched(c, p->m, l);
         status = groups_check(p, c);
-        if (!status)
+        if (!status) {
             status = output_check(c->output_path, p->m, c->overwrite);
+            if (status)
+                fail_in(status, "%s", config_where(c, "output", "output_path"));
+        }
         if (!status)
             status = change_check(p, c);
         if (!status)
@@ -348,9 +362,10 @@ int plan_check(const struct plan *plan, const struct config *c)
 {
     if (c->memory_limit && plan->peak_bytes > c->memory_limit)
         return fail(HCSMOE_EINVAL,
-                    "[run] memory_limit = %lld: the plan needs %lld bytes; fewer n_sentences or a "
+                    "%s = %lld: the plan needs %lld bytes; fewer n_sentences or a "
                     "shorter block_size take less",
-                    (long long)c->memory_limit, (long long)plan->peak_bytes);
+                    config_where(c, "run", "memory_limit"), (long long)c->memory_limit,
+                    (long long)plan->peak_bytes);
     if (c->merges && plan->disk_bytes > plan->disk_free)
         return fail(HCSMOE_EIO, "%s: the result needs %lld bytes, the disk has %lld",
                     c->output_path, (long long)plan->disk_bytes, (long long)plan->disk_free);

@@ -43,7 +43,8 @@ hcsmoe_tensor *check_tensors(struct check *c, int64_t count, int64_t rows, int64
                              double scale);
 
 /* One output: rows of columns, compared with error relative to the row's largest magnitude plus an absolute one.
- * The absolute one is for rows whose few elements cancel: the error that a usual element may have. EXACT: as the references' bits; ANY: only the tables are compared with each other. */
+ * The absolute one is for rows whose few elements cancel: the error that a usual element may have. EXACT: as the
+ * references' bits; ANY: only the tables are compared with each other. */
 enum { OUTPUT_F32, OUTPUT_F64, OUTPUT_EXACT32, OUTPUT_EXACT16, OUTPUT_EXACT8, OUTPUT_ANY8 };
 struct output {
     int type;

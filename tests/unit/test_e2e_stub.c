@@ -156,7 +156,14 @@ static void test_merge_may_change_the_width(void **state)
             "output.layout=expanded", "-s", text("output.output_path=%s", expanded));
     expect_status(r, 0);
     expect_status(run("expand", out, again), 0);
-    expect_equal_files(text("%s/model.safetensors", expanded), text("%s/model.safetensors", again));
+    /* Only the headers may be padded otherwise. */
+    shards_of(&a, expanded);
+    shards_of(&b, again);
+    assert_int_equal(a.n_tensors, b.n_tensors);
+    for (size_t i = 0; i < a.n_tensors; i++)
+        expect_equal_tensors(&a, shards_at(&a, i)->name, &b, shards_at(&a, i)->name);
+    shards_close(&a);
+    shards_close(&b);
     const json_t *x = score_folder(out, "tiny-mixtral");
     assert_true(answers_difference(x, score_folder(expanded, "tiny-mixtral")) <= EQUAL_MOST);
     assert_true(answers_difference(x, score_folder(TINY_MIXTRAL, "tiny-mixtral")) > 0.1);
