@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/version.h"
 #include "cmd/cmd.h"
 
@@ -155,6 +156,7 @@ int main(int argc, char **argv)
     const struct sigaction cancel = {.sa_handler = (void (*)(int))host_cancel,
                                      .sa_flags = (int)SA_RESETHAND};
 
+    mem_start();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     sigaction(SIGINT, &cancel, NULL);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ enum {
     GROW_ITEMS_FIRST = 16,       /* items of a list that starts growing */
     ARENA_ALIGN = 16,
     ARENA_BLOCK_FIRST = 4096,    /* blocks double from here, so that small arenas stay small */
-    ARENA_BLOCK_MAX = 1024 * 1024
+    ARENA_BLOCK_MAX = 1024 * 1024,
+    MAPPED_BYTES = 4 * 1024 * 1024 /* scratch of a kernel call and up: a page fault a page is nothing beside its work */
 };
 
 struct arena_block {
@@ -24,6 +26,11 @@ struct arena_block {
     size_t used, size;
     alignas(ARENA_ALIGN) char bytes[];
 };
+
+void mem_start(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+}
 
 int size_mul(size_t a, size_t b, size_t *out)
 {

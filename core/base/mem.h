@@ -10,6 +10,10 @@
 
 #include "base/error.h"
 
+/* Called once by main: blocks of a few MB and more go back to the system when they are freed. glibc else
+ * raises the size from which it does so with every free, and a heap of large blocks fragments. */
+void mem_start(void);
+
 /* a * b into *out; HCSMOE_EINVAL without a message when it overflows. */
 int size_mul(size_t a, size_t b, size_t *out) MUST_CHECK;
 int size_add(size_t a, size_t b, size_t *out) MUST_CHECK;

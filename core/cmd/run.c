@@ -64,8 +64,9 @@ int cmd_eval(const struct args *a)
     struct config *c = ini_config(a, CONFIG_EVAL);
     if (!c)
         return EXIT_USAGE;
-    const int status = pipeline_eval(c, a->model, a->json);
-    const int exit_status = status ? say_failure(status, true) : EXIT_DONE;
+    bool started = false;
+    const int status = pipeline_eval(c, a->model, a->json, &started);
+    const int exit_status = status ? say_failure(status, started) : EXIT_DONE;
     config_close(c);
     return exit_status;
 }

@@ -57,7 +57,8 @@ int cmd_tokenize(const struct args *a)
     }
     if (!status && fflush(stdout))
         status = fail_errno("standard output", "cannot be written");
+    const int exit_status = status ? say_failure(status, t != NULL) : EXIT_DONE;
     tokenizer_close(t);
     str_release(&text);
-    return status ? say_failure(status, true) : EXIT_DONE;
+    return exit_status;
 }

@@ -414,7 +414,7 @@ int pipeline_check(struct config *c)
     return status;
 }
 
-int pipeline_eval(struct config *c, const char *folder, const char *json)
+int pipeline_eval(struct config *c, const char *folder, const char *json, bool *started)
 {
     struct model *m = NULL;
     struct tokenizer *t = NULL;
@@ -427,6 +427,7 @@ int pipeline_eval(struct config *c, const char *folder, const char *json)
         status = tokenizer_open(&t, folder);
     if (!status)
         status = eval_plan_open(&plan, &c->eval, c->registry, c->host, t, m->context);
+    *started = !status;
     if (!status)
         status = evaluate_run(plan, m, c->memory_limit, &result, &table);
     if (!status && json) {

@@ -15,7 +15,7 @@ int pipeline_run(struct config *c, bool *started) MUST_CHECK;
  */
 int pipeline_check(struct config *c) MUST_CHECK;
 
-/* Only [eval], on any checkpoint. json: file for the results; NULL. */
-int pipeline_eval(struct config *c, const char *folder, const char *json) MUST_CHECK;
+/* Only [eval], on any checkpoint. json: file for the results; NULL. started as for pipeline_run. */
+int pipeline_eval(struct config *c, const char *folder, const char *json, bool *started) MUST_CHECK;
 
 #endif
