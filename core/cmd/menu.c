@@ -49,7 +49,7 @@ int cmd_plugins(const struct args *a)
         printf("  %-36s %s\n", c->c.name, c->c.summary);
     }
     menu_close(&x);
-    return status ? say_failure(status, true) : EXIT_DONE;
+    return status ? say_failure(status, false) : EXIT_DONE;
 }
 
 static int component_show(const struct args *a, const char *word)

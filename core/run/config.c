@@ -277,7 +277,7 @@ static int merge_read(struct config *c)
         return c->evaluates ? 0
                             : fail(HCSMOE_EINVAL,
                                    "%s = no evaluates the model as it is: it needs an [eval] "
-                                   "section with task = ...",
+                                   "section with a task",
                                    ini_where(&c->ini, v));
     int status = component_choose(c, HCSMOE_KIND_MERGE, "merge", v, v->value, &c->merge);
     if (!status)

@@ -51,7 +51,7 @@ static hcsmoe_layer_dims layer_dims(const struct prepared *p, int layer)
 {
     const struct layer_source *s = &p->m->layers[layer];
     return (hcsmoe_layer_dims){
-        sizeof(hcsmoe_layer_dims), layer,       s->n_stored,        s->desc.top_k,
+        sizeof(hcsmoe_layer_dims), layer,       s->n_stored,      s->desc.top_k,
         p->m->desc.width,          s->desc.ffn, p->batch.n_tokens};
 }
 
@@ -81,13 +81,14 @@ static int width_check(const struct prepared *p, const struct config *c)
         return fail(HCSMOE_EUNSUPPORTED,
                     "%s = %s gives experts of width %lld: the config.json of family %s has no key "
                     "for that",
-                    config_where(c, "merge", "merge"), c->merge.component->c.name, (long long)changed, m->family.component->c.name);
+                    config_where(c, "merge", "merge"), c->merge.component->c.name,
+                    (long long)changed, m->family.component->c.name);
     if (changed && kept >= 0)
         return fail(HCSMOE_EINVAL,
                     "%s = %s gives experts of width %lld, but layer %d keeps %lld and config.json "
                     "has one width for all: [group] start_layer must be 0",
-                    config_where(c, "merge", "merge"), c->merge.component->c.name, (long long)changed, kept,
-                    (long long)m->layers[kept].desc.ffn);
+                    config_where(c, "merge", "merge"), c->merge.component->c.name,
+                    (long long)changed, kept, (long long)m->layers[kept].desc.ffn);
     return 0;
 }
 

@@ -24,7 +24,7 @@ static inline void expect_refused(struct result r, int status, const char *const
     expect_status(r, status);
     if (!n || strchr(r.err, '\n') != r.err + n - 1)
         fail_msg("not one line: %s", r.err);
-    if (!str_starts(r.err, "hcsmoe: error: ") || r.err[n - 2] == '.')
+    if (!str_starts(r.err, "hcsmoe: error: ") || (r.err[n - 2] == '.' && r.err[n - 3] != '.'))
         fail_msg("not of the form of a message: %s", r.err);
     for (size_t i = 0; i < PARTS_MAX && parts[i]; i++)
         expect_text(r.err, parts[i]);

@@ -111,9 +111,6 @@ static void test_wrong_ini_is_refused_at_its_line(void **state)
         {"[run]\n", "[eval]\ntask = winogrande\n[run]\n", {"[eval] data is not set", "winogrande"}},
         {"[run]\n", "[eval]\ntask = perplexity\n[run]\n", {"[eval] text is not set", "perplexity"}},
         {"[run]\n",
-         "[eval]\ntask = perplexity\nnum_fewshot = 2\ntext = x\n[run]\n",
-         {"spoiled.ini:17: [eval] num_fewshot", "must be 0"}},
-        {"[run]\n",
          "[eval]\ntask = winogrande\nnum_fewshots = 2\n[run]\n",
          {"spoiled.ini:17: [eval] no option 'num_fewshots'", "did you mean 'num_fewshot'?"}},
     };
