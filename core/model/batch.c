@@ -112,6 +112,9 @@ int batch_add(struct batch *b, const int32_t *tokens, int64_t n, int64_t shared,
 {
     struct chunk *c = b->n_chunks ? &b->chunks[b->n_chunks - 1] : NULL;
 
+    if (shared == n) /* nothing new: the last token is run again, so that every sequence has a row
+                        of its own */
+        shared = n - 1;
     if (!c || c->n_tokens + n - shared > b->chunk_tokens) {
         if (!c || c->n_tokens) {
             if (chunk_open(b))
@@ -120,9 +123,6 @@ int batch_add(struct batch *b, const int32_t *tokens, int64_t n, int64_t shared,
         }
         shared = 0;
     }
-    if (shared == n) /* nothing new: the last token is run again, so that every sequence has a row
-                        of its own */
-        shared = n - 1;
     if (mem_grow(&b->sequences, b->n_sequences, &b->sequence_capacity, sizeof *b->sequences))
         return HCSMOE_ENOMEM;
     hcsmoe_sequence s = {.begin = c->n_tokens,
