@@ -149,7 +149,7 @@ int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin)
         return HCSMOE_EINVAL;
     }
     mem_free(file);
-    host_single_blas(h, library);
+    host_single_blas(library);
     symbol = dlsym(library, "hcsmoe_plugin_v1");
     if (symbol == NULL)
         return fail(HCSMOE_EINVAL,

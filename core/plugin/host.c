@@ -305,7 +305,7 @@ int host_open(struct host **out, int threads, uint64_t seed)
         .extension = api_extension,
     };
     host_set_threads(h, threads);
-    host_single_blas(h, RTLD_DEFAULT);
+    host_single_blas(RTLD_DEFAULT);
     *out = h;
     return 0;
 }
@@ -320,10 +320,12 @@ void host_set_threads(struct host *h, int threads)
     assert(threads >= 0);
     h->threads = threads > 0 ? threads : omp_get_num_procs();
     omp_set_dynamic(0);
-    omp_set_num_threads(h->threads);
+    /* Loops name their number of threads; this one is what OpenBLAS built on OpenMP takes outside of them, whatever
+     * openblas_set_num_threads said: with more than one it cuts products elsewhere and rounds differently. */
+    omp_set_num_threads(1);
 }
 
-void host_single_blas(struct host *h, void *library)
+void host_single_blas(void *library)
 {
     void *symbol = dlsym(library, "openblas_set_num_threads");
     void (*set_num_threads)(int) = NULL;
@@ -332,8 +334,6 @@ void host_single_blas(struct host *h, void *library)
         return;
     memcpy(&set_num_threads, &symbol, sizeof symbol);
     set_num_threads(1);
-    /* OpenBLAS built on OpenMP hands its number on to the whole program. */
-    omp_set_num_threads(h->threads);
 }
 
 void host_set_kernels(struct host *h, const hcsmoe_kernels *k)

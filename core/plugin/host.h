@@ -29,7 +29,7 @@ void host_set_threads(struct host *h, int threads);
 void host_set_kernels(struct host *h, const hcsmoe_kernels *k);
 /* OpenBLAS's number of threads to 1, where library (a dlopen handle, with what it depends on; or RTLD_DEFAULT) brings
  * one: a plugin's own is found only through its handle. */
-void host_single_blas(struct host *h, void *library);
+void host_single_blas(void *library);
 
 /* The frame of a plugin call, on the calling thread (frames nest): names it for messages ("merge/freq, layer 3"; layer
  * -1: without), gives h->random a stream of its own (seed, name, layer: independent of what ran before), owns its
