@@ -44,6 +44,7 @@ int cmd_score(const struct args *a);
 int cmd_tokenize(const struct args *a);
 int cmd_inspect(const struct args *a);
 int cmd_expand(const struct args *a);
+int cmd_collapse(const struct args *a);
 int cmd_plugins(const struct args *a);
 int cmd_help(const struct args *a);
 

@@ -1,5 +1,5 @@
 /*
- * inspect.c - hcsmoe inspect and expand: a checkpoint looked at, a mapped one written out.
+ * inspect.c - hcsmoe inspect: what a checkpoint is.
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
-#include "run/output.h"
 #include "run/plan.h"
 
 static void dtypes_print(const struct model *m, struct str *out)
@@ -90,64 +89,6 @@ int cmd_inspect(const struct args *a)
     }
     const int exit_status = status ? say_failure(status, m != NULL) : EXIT_DONE;
     str_release(&out);
-    model_close(m);
-    config_close(c);
-    return exit_status;
-}
-
-static int expand_layers(const struct model *m, struct output *o)
-{
-    struct layer_reader *reader;
-    int status = layers_start(&reader, m);
-
-    for (int l = 0; !status && l < m->desc.n_layers; l++) {
-        struct layer *layer;
-        struct merged x = {0};
-        const bool moe = m->layers[l].desc.is_moe;
-        status =
-            host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &layer);
-        if (!status && moe)
-            status = merge_nothing(&x, m, layer);
-        if (!status)
-            status = output_layer(o, layer, moe ? &x : NULL, false);
-        merged_release(&x);
-    }
-    layers_stop(reader);
-    return status;
-}
-
-int cmd_expand(const struct args *a)
-{
-    struct config *c = args_config(a, CONFIG_TOOL);
-    struct model *m = NULL;
-    struct output o = {0};
-
-    if (!c)
-        return EXIT_USAGE;
-    int status = model_open(&m, a->words[0], NULL, c->family, &c->ini, c->registry, c->host);
-    json_t *h = m ? json_deep_copy(json_object_get(m->config, "hcsmoe")) : NULL;
-    bool mapped = false, started = false;
-    for (int l = 0; m && l < m->desc.n_layers; l++)
-        mapped = mapped || m->layers[l].map;
-    if (!status && (!h || !mapped))
-        status = fail(HCSMOE_EINVAL, "%s: not a checkpoint of layout mapped: nothing to expand",
-                      a->words[0]);
-    if (!status)
-        status = output_open(&o, m, a->words[1], LAYOUT_EXPANDED, c->overwrite);
-    started = !status;
-    if (!status)
-        status = expand_layers(m, &o);
-    if (!status) {
-        status = output_tail(&o, h);
-        h = NULL;
-    }
-    if (!status)
-        status = output_finish(&o);
-    if (!status)
-        printf("%s: %lld parameters\n", a->words[1], (long long)m->parameters);
-    const int exit_status = status ? say_failure(status, started) : EXIT_DONE;
-    json_decref(h);
-    output_release(&o);
     model_close(m);
     config_close(c);
     return exit_status;

@@ -32,7 +32,7 @@ int64_t workspace_bytes(const struct model *m, int64_t rows, bool probabilities)
     const struct row_sizes s = row_sizes(m);
     int64_t floats = d->width + d->n_heads * d->head_dim +
                      d->n_kv_heads * (d->head_dim + d->v_head_dim) + d->n_heads * d->v_head_dim +
-                     s.experts * (probabilities ? 2 : 1) + 2 * s.top_k + 1;
+                     s.experts * (probabilities ? 2 : 1) + 4 * s.top_k + 1;
     return floats * rows * (int64_t)sizeof(float);
 }
 
@@ -57,6 +57,8 @@ int workspace_open(struct workspace *w, const struct model *m, int64_t rows, boo
         {&w->logits, s.experts},
         {&w->weights, s.top_k},
         {&w->ids, s.top_k},
+        {&w->mapped_weights, s.top_k},
+        {&w->mapped_ids, s.top_k},
         {&w->scale, 1},
         {&w->probabilities, probabilities ? s.experts : 0},
     };
@@ -74,8 +76,9 @@ int workspace_open(struct workspace *w, const struct model *m, int64_t rows, boo
 
 void workspace_release(struct workspace *w, const struct model *m)
 {
-    void *all[] = {w->norm,   w->q,       w->k,   w->v,     w->attention,
-                   w->logits, w->weights, w->ids, w->scale, w->probabilities};
+    void *all[] = {w->norm,           w->q,         w->k,   w->v,     w->attention,
+                   w->logits,         w->weights,   w->ids, w->scale, w->probabilities,
+                   w->mapped_weights, w->mapped_ids};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             m->k->free(m->k, all[i]);
@@ -191,9 +194,8 @@ static int route_run(const struct model *m, const struct layer *l, struct worksp
                      const float *x, float *probabilities)
 {
     const hcsmoe_kernels *k = m->k;
-    const struct layer_source *s = &m->layers[l->index];
-    const hcsmoe_layer_desc *d = &s->desc;
-    int status = k->linear(k, n, d->n_experts, m->desc.width, x, &l->role[HCSMOE_ROLE_ROUTER], NULL,
+    const hcsmoe_layer_desc *d = &m->layers[l->index].desc;
+    int status = k->linear(k, n, l->n_experts, m->desc.width, x, &l->role[HCSMOE_ROLE_ROUTER], NULL,
                            0, w->logits);
 
     if (status)
@@ -201,14 +203,14 @@ static int route_run(const struct model *m, const struct layer *l, struct worksp
     if (m->ops->route) {
         const hcsmoe_layer_tensors t = {sizeof t, 0, l, tensors_get};
         const hcsmoe_model_route_args a = {sizeof a,      l->index, &t,        n,
-                                           d->n_experts,  d->top_k, w->logits, s->map,
+                                           l->n_experts,  l->top_k, w->logits, l->map,
                                            probabilities, w->ids,   w->weights};
         host_enter(m->host, m->family.component->c.name, l->index);
         return host_leave(m->host, m->ops->route(m->family.self, &m->host->abi, &a));
     }
-    status = k->route(k, n, d->n_experts, (int32_t)d->top_k, d->renormalise, w->logits, s->map,
+    status = k->route(k, n, l->n_experts, (int32_t)l->top_k, d->renormalise, w->logits, l->map,
                       probabilities, w->ids, w->weights);
-    for (int64_t i = 0; !status && d->weight_scale != 1 && i < n * d->top_k; i++)
+    for (int64_t i = 0; !status && d->weight_scale != 1 && i < n * l->top_k; i++)
         w->weights[i] *= (float)d->weight_scale;
     return status;
 }
@@ -240,25 +242,29 @@ static int shared_run(const struct model *m, const struct layer *l, struct works
 }
 
 static int experts_run(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
-                       const float *x, const int64_t *map, int64_t ffn, double *hidden_sum,
-                       float *out)
+                       const float *x, double *hidden_sum, float *out)
 {
     const hcsmoe_kernels *k = m->k;
-    const hcsmoe_layer_desc *d = &m->layers[l->index].desc;
-    int status = map ? k->map_experts(k, n, (int32_t)d->top_k, map, w->ids, w->weights) : 0;
+    int status = 0;
+
+    if (l->map) {
+        memcpy(w->mapped_ids, w->ids, (size_t)(n * l->top_k) * sizeof *w->ids);
+        memcpy(w->mapped_weights, w->weights, (size_t)(n * l->top_k) * sizeof *w->weights);
+        status = k->map_experts(k, n, (int32_t)l->top_k, l->map, w->mapped_ids, w->mapped_weights);
+    }
     const hcsmoe_experts_args a = {
         .struct_size = sizeof a,
-        .top_k = (int32_t)d->top_k,
+        .top_k = (int32_t)l->top_k,
         .n_tokens = n,
         .width = m->desc.width,
         .n_experts = l->n_stored,
-        .ffn = ffn,
+        .ffn = l->ffn,
         .x = x,
         .gate = l->gate,
         .up = l->up,
         .down = l->down,
-        .ids = w->ids,
-        .weights = w->weights,
+        .ids = l->map ? w->mapped_ids : w->ids,
+        .weights = l->map ? w->mapped_weights : w->weights,
         .out = out,
         .hidden_sum = hidden_sum,
     };
@@ -311,18 +317,20 @@ int decoder_layer(const struct model *m, const struct layer *l, const struct bat
     status = route_run(m, l, w, n, w->norm, probabilities);
     if (!status && observer)
         status = observer->see(observer->arg, l, &tap);
-    return status ? status
-                  : experts_run(m, l, w, n, w->norm, s->map, s->desc.ffn, tap.hidden_sum, x);
+    if (!status)
+        status = experts_run(m, l, w, n, w->norm, tap.hidden_sum, x);
+    if (!status && observer && observer->after)
+        status = observer->after(observer->arg, l, &tap, x);
+    return status;
 }
 
 int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
-                const float *x, const int64_t *map, int64_t ffn, float *out)
+                const float *x, float *out)
 {
     int status = m->k->clear(m->k, out, (size_t)(n * m->desc.width) * sizeof *out);
     if (!status)
         status = route_run(m, l, w, n, x, NULL);
-    return status ? status
-                  : experts_run(m, l, w, n, x, map ? map : m->layers[l->index].map, ffn, NULL, out);
+    return status ? status : experts_run(m, l, w, n, x, NULL, out);
 }
 
 double decoder_flops(const struct model *m, int layer, double context)

@@ -11,7 +11,7 @@
 #include "model/batch.h"
 #include "model/model.h"
 
-/* What an observer sees of a MoE layer on one chunk, before the experts run. Valid for the call. */
+/* What an observer sees of a MoE layer on one chunk. Valid for the call. */
 struct tap {
     int layer;
     int64_t begin, n_tokens;    /* rows of the batch */
@@ -24,7 +24,10 @@ struct tap {
 };
 
 struct observer {
-    int (*see)(void *arg, const struct layer *w, struct tap *tap); /* 0 or an error */
+    /* Before the experts run; and after, with the chunk's residual stream [n, D]; NULL: not wanted.
+     * 0 or an error. */
+    int (*see)(void *arg, const struct layer *w, struct tap *tap);
+    int (*after)(void *arg, const struct layer *w, const struct tap *tap, const float *residual);
     void *arg;
     bool probabilities; /* wants them */
 };
@@ -33,6 +36,8 @@ struct observer {
 struct workspace {
     float *norm, *q, *k, *v, *attention, *logits, *probabilities, *weights, *scale;
     int32_t *ids;
+    float *mapped_weights; /* the same choices through an expert map */
+    int32_t *mapped_ids;
     int64_t rows; /* capacity */
 };
 int workspace_open(struct workspace *w, const struct model *m, int64_t rows,
@@ -46,11 +51,10 @@ int decoder_layer(const struct model *m, const struct layer *l, const struct bat
                   const struct chunk *c, struct workspace *w, float *x,
                   const struct observer *observer) MUST_CHECK;
 
-/* The MoE block alone: out[n, D] = MoE(x) with the layer's experts, routed by the layer's own
- * router over `map` (expert -> matrix, NULL: identity or the model's own map). Shared expert
- * included. */
+/* The MoE block alone: out[n, D] = MoE(x), shared expert included. The experts that it chose are in
+ * w->ids, before any map. */
 int decoder_moe(const struct model *m, const struct layer *l, struct workspace *w, int64_t n,
-                const float *x, const int64_t *map, int64_t ffn, float *out) MUST_CHECK;
+                const float *x, float *out) MUST_CHECK;
 
 /* Multiply-adds times two that one token costs in a layer, attention over `context` keys included.
  */

@@ -115,6 +115,10 @@ int layer_read(const struct model *m, int i, struct layer *l)
     unsigned char *at = l->buffer;
     memset(l->role, 0, sizeof l->role);
     l->index = i;
+    l->n_experts = s->desc.n_experts;
+    l->top_k = s->desc.top_k;
+    l->ffn = s->desc.ffn;
+    l->map = s->map;
     l->n_stored = 0;
     for (int r = 0; !status && r < MODEL_ROLES; r++)
         if (s->role[r] && r != HCSMOE_ROLE_EXPERT_MAP)

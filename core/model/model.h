@@ -33,9 +33,12 @@ struct layer_source {
     uint64_t bytes;   /* of the layer buffer */
 };
 
-/* One layer in memory. */
+/* One layer in memory: as it was read, or with other experts (run/merge.h). */
 struct layer {
     int index;
+    int64_t n_experts, top_k; /* router rows, experts per token */
+    int64_t ffn;              /* of every expert */
+    const int64_t *map; /* [n_experts] router row -> matrix, -1: never chosen; NULL: identity */
     unsigned char *buffer;
     uint64_t capacity;
     hcsmoe_tensor role[MODEL_ROLES];

@@ -17,8 +17,9 @@
 
 /* By bit of needs. */
 static const char *const statistics[] = {
-    "weights",     "router_weight", "usage",  "routing_score", "router_gram", "output_mean",
-    "layer_input", "hidden",        "output", "weight_gram",   "tiles",
+    "weights",     "router_weight",  "usage",  "routing_score", "router_gram",
+    "output_mean", "layer_input",    "hidden", "output",        "weight_gram",
+    "tiles",       "weight_product", "energy", "energy_scaled",
 };
 _Static_assert(HCSMOE_STAT_KNOWN == ((uint64_t)1 << sizeof statistics / sizeof statistics[0]) - 1,
                "every statistic has a name");
@@ -89,6 +90,19 @@ static void add_needs(uint64_t needs, bool forward, struct str *out)
     for (i = 0; i < sizeof statistics / sizeof statistics[0]; i++) {
         uint64_t bit = (uint64_t)1 << i;
         if ((needs & bit) == 0 || ((HCSMOE_STAT_FORWARD & bit) != 0) != forward)
+            continue;
+        str_addf(out, "%s%s", first ? "" : ", ", statistics[i]);
+        first = false;
+    }
+}
+
+void needs_print(uint64_t needs, struct str *out)
+{
+    bool first = true;
+    size_t i;
+
+    for (i = 0; i < sizeof statistics / sizeof statistics[0]; i++) {
+        if ((needs & ((uint64_t)1 << i)) == 0)
             continue;
         str_addf(out, "%s%s", first ? "" : ", ", statistics[i]);
         first = false;

@@ -410,7 +410,8 @@ static int read_option(struct instance *i, const struct ini *ini, const char *se
 /* Only the options decide what needs_for says, so the loader could not look. */
 static int check_needs(const struct instance *i)
 {
-    uint64_t unknown = instance_needs(i) & ~HCSMOE_STAT_KNOWN;
+    const uint64_t caps = HCSMOE_CAP_DISTANCES_IN | HCSMOE_CAP_SIMILARITIES_IN;
+    uint64_t unknown = (instance_needs(i, 0) | instance_needs(i, caps)) & ~HCSMOE_STAT_KNOWN;
     char label[LABEL_BYTES];
 
     if (unknown == 0)
@@ -477,11 +478,11 @@ void instance_release(struct instance *i)
     *i = (struct instance){0};
 }
 
-uint64_t instance_needs(const struct instance *i)
+uint64_t instance_needs(const struct instance *i, uint64_t caps)
 {
     const hcsmoe_component *c = &i->component->c;
 
-    return c->needs_for != NULL ? c->needs_for(i->opts) : c->needs;
+    return c->needs_for != NULL ? c->needs_for(i->opts, caps) : c->needs;
 }
 
 const void *instance_ops(const struct instance *i)

@@ -34,11 +34,14 @@ int instance_init(struct instance *i, const struct component *c, const struct in
 int instance_create(struct instance *i) MUST_CHECK; /* calls create inside a host frame */
 void instance_release(struct instance *i);          /* destroy, free */
 
-uint64_t instance_needs(const struct instance *i);  /* needs_for(opts) or needs */
+/* needs_for(opts, caps) or needs; caps: of a similarity base, the clustering's; else 0. */
+uint64_t instance_needs(const struct instance *i, uint64_t caps);
 const void *instance_ops(const struct instance *i);
 
 /* The value of an option as the INI would write it, appended. */
 void option_print(const hcsmoe_option *o, const void *opts, struct str *out);
+/* The names of HCSMOE_STAT_* bits, comma-separated, appended. */
+void needs_print(uint64_t needs, struct str *out);
 /* Everything about a component for `hcsmoe help KIND.NAME`. */
 void component_help(const struct component *c, struct str *out);
 

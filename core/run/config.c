@@ -4,8 +4,6 @@
  */
 #include "run/config_keys.h"
 
-#include <hcsmoe/similarity.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +51,7 @@ struct ini_value *config_value(struct config *c, const char *section, const char
     return standin;
 }
 
-static int required(const struct config *c, const char *section, const char *key, const char *why)
+int config_required(const struct config *c, const char *section, const char *key, const char *why)
 {
     return fail(HCSMOE_EINVAL, "%s: [%s] %s is not set: %s", c->ini.path ? c->ini.path : "(no INI)",
                 section, key, why);
@@ -87,23 +85,23 @@ int config_path(struct config *c, const char *section, const char *key, const ch
     return status;
 }
 
-static int int_value(struct config *c, const char *section, const char *key, int64_t lo, int64_t hi,
-                     int64_t *out)
+int config_int(struct config *c, const char *section, const char *key, int64_t lo, int64_t hi,
+               int64_t *out)
 {
     struct ini_value s;
     const struct ini_value *v = config_value(c, section, key, &s);
     return v ? option_int(&c->ini, v, lo, hi, out) : 0;
 }
 
-static int bool_value(struct config *c, const char *section, const char *key, bool *out)
+int config_bool(struct config *c, const char *section, const char *key, bool *out)
 {
     struct ini_value s;
     const struct ini_value *v = config_value(c, section, key, &s);
     return v ? option_bool(&c->ini, v, out) : 0;
 }
 
-static int choice_value(struct config *c, const char *section, const char *key,
-                        const char *const *names, size_t n, int *out)
+int config_choice(struct config *c, const char *section, const char *key, const char *const *names,
+                  size_t n, int *out)
 {
     struct ini_value s;
     const struct ini_value *v = config_value(c, section, key, &s);
@@ -111,8 +109,8 @@ static int choice_value(struct config *c, const char *section, const char *key,
 }
 
 /* A component by the value of the key that chooses it; messages start where that value stands. */
-static int component_choose(struct config *c, uint32_t kind, const char *section,
-                            const struct ini_value *v, const char *name, struct instance *out)
+int config_choose(struct config *c, uint32_t kind, const char *section, const struct ini_value *v,
+                  const char *name, struct instance *out)
 {
     const struct component *found;
     int status = registry_find(c->registry, kind, name, &found);
@@ -130,7 +128,7 @@ static int model_read(struct config *c, bool pipeline)
     if (!status)
         status = config_path(c, "model", "model_path", &c->model_path);
     if (!status && pipeline && !c->model_name)
-        status = required(c, "model", "model_name", "the folder of the checkpoint");
+        status = config_required(c, "model", "model_name", "the folder of the checkpoint");
     c->family = arena_strdup(&c->arena, v->value);
     if (!status && !c->family)
         status = HCSMOE_ENOMEM;
@@ -160,148 +158,37 @@ static int calibration_read(struct config *c)
 {
     int status = config_path(c, "calibration", "data", &c->data);
     if (!status)
-        status = int_value(c, "calibration", "n_sentences", 1, 1 << 20, &c->n_sentences);
+        status = config_int(c, "calibration", "n_sentences", 1, 1 << 20, &c->n_sentences);
     if (!status)
-        status = int_value(c, "calibration", "block_size", 2, 1 << 20, &c->block_size);
+        status = config_int(c, "calibration", "block_size", 2, 1 << 20, &c->block_size);
     if (!status)
-        status = int_value(c, "calibration", "seed", 0, INT64_MAX, &c->seed);
+        status = config_int(c, "calibration", "seed", 0, INT64_MAX, &c->seed);
     if (!status)
-        status = int_value(c, "calibration", "train_batch_size", 1, 1 << 20, &c->train_batch_size);
+        status = config_int(c, "calibration", "train_batch_size", 1, 1 << 20, &c->train_batch_size);
     if (!status)
-        status = int_value(c, "calibration", "usage_top_k", 1, 1 << 16, &c->usage_top_k);
-    return status;
-}
-
-static int bases_read(struct config *c)
-{
-    struct ini_value s;
-    const struct ini_value *v = config_value(c, "group", "similarity_base", &s);
-    char *text = mem_strdup(v->value), *at = text;
-    int status = text ? 0 : HCSMOE_ENOMEM;
-
-    while (!status && at) {
-        char *plus = strchr(at, '+');
-        if (plus)
-            *plus = '\0';
-        if (c->n_bases == BASES_MAX)
-            status = fail(HCSMOE_EINVAL, "%s = %s: at most %d bases", ini_where(&c->ini, v),
-                          v->value, BASES_MAX);
-        for (int i = 0; !status && i < c->n_bases; i++)
-            if (!strcmp(c->bases[i].component->c.name, at))
-                status = fail(HCSMOE_EINVAL, "%s = %s: '%s' is given twice", ini_where(&c->ini, v),
-                              v->value, at);
-        if (!status)
-            status =
-                component_choose(c, HCSMOE_KIND_SIMILARITY, "group", v, at, &c->bases[c->n_bases]);
-        if (!status)
-            c->n_bases++;
-        at = plus ? plus + 1 : NULL;
-    }
-    mem_free(text);
-    return status;
-}
-
-/* The values of `dominant` are the clusterings that say so of themselves. */
-static int dominant_check(const struct config *c, const struct ini_value *v)
-{
-    const char *names[64] = {"no"};
-    const struct component *const *list;
-    struct str have = {0};
-    size_t n, n_names = 1;
-    bool known = false;
-    int status = registry_list(c->registry, HCSMOE_KIND_CLUSTER, &list, &n);
-
-    for (size_t i = 0; !status && i < n && n_names < sizeof names / sizeof *names; i++)
-        if (list[i]->c.caps & HCSMOE_CAP_DOMINANT)
-            names[n_names++] = list[i]->c.name;
-    for (size_t i = 0; i < n_names; i++) {
-        known = known || !strcmp(names[i], v->value);
-        str_addf(&have, "%s%s", i ? ", " : "", names[i]);
-    }
-    if (!status && !known)
-        status = fail(HCSMOE_EINVAL, "%s: no '%s' (have: %s)%s", ini_where(&c->ini, v), v->value,
-                      str_text(&have), did_you_mean(v->value, names, n_names));
-    str_release(&have);
-    return status;
-}
-
-/* [group]: `dominant` other than no, or `cluster`, names the clustering. */
-static int group_read(struct config *c)
-{
-    struct ini_value s, s2;
-    const struct ini_value *dominant = config_value(c, "group", "dominant", &s);
-    const struct ini_value *v = config_value(c, "group", "cluster", &s2);
-    const struct ini_value *chosen = strcmp(dominant->value, "no") ? dominant : v;
-    int status = int_value(c, "group", "num_average_groups", 1, 1 << 16, &c->num_average_groups);
-
-    if (!status && !c->num_average_groups)
-        status = required(c, "group", "num_average_groups", "how many experts a layer shall keep");
+        status = config_int(c, "calibration", "usage_top_k", 1, 1 << 16, &c->usage_top_k);
     if (!status)
-        status = int_value(c, "group", "start_layer", 0, 1 << 16, &c->start_layer);
-    if (!status)
-        status = bases_read(c);
-    if (!status && chosen == dominant)
-        status = dominant_check(c, dominant);
-    if (!status)
-        status =
-            component_choose(c, HCSMOE_KIND_CLUSTER, "group", chosen, chosen->value, &c->cluster);
-    if (status)
-        return status;
-    const uint64_t caps = c->cluster.component->c.caps;
-    if (!(caps & HCSMOE_CAP_DOMINANT) != (chosen == v))
-        return fail(HCSMOE_EINVAL, "%s: '%s' is a value of %s", ini_where(&c->ini, chosen),
-                    chosen->value,
-                    chosen == v ? "dominant, not of cluster" : "cluster, not of dominant");
-    for (int i = 0; i < c->n_bases; i++) {
-        const hcsmoe_similarity_ops *ops = instance_ops(&c->bases[i]);
-        if ((caps & HCSMOE_CAP_DISTANCES_IN) && !ops->distances)
-            return fail(HCSMOE_EINVAL,
-                        "%s = %s needs distances, similarity_base = %s gives similarities only",
-                        ini_where(&c->ini, chosen), chosen->value, c->bases[i].component->c.name);
-        if ((caps & HCSMOE_CAP_SIMILARITIES_IN) && !ops->similarities)
-            return fail(HCSMOE_EINVAL,
-                        "%s = %s needs similarities, similarity_base = %s gives distances only",
-                        ini_where(&c->ini, chosen), chosen->value, c->bases[i].component->c.name);
-    }
-    c->has_group = true;
-    return 0;
-}
-
-static int merge_read(struct config *c)
-{
-    struct ini_value s;
-    const struct ini_value *v = config_value(c, "merge", "merge", &s);
-
-    c->merges = strcmp(v->value, "no") != 0;
-    if (!c->merges)
-        return c->evaluates ? 0
-                            : fail(HCSMOE_EINVAL,
-                                   "%s = no evaluates the model as it is: it needs an [eval] "
-                                   "section with a task",
-                                   ini_where(&c->ini, v));
-    int status = component_choose(c, HCSMOE_KIND_MERGE, "merge", v, v->value, &c->merge);
-    if (!status)
-        status = group_read(c);
-    if (!status && (c->merge.component->c.caps & HCSMOE_CAP_CORES_IN) &&
-        !(c->cluster.component->c.caps & HCSMOE_CAP_CORES_OUT))
-        status = fail(HCSMOE_EINVAL, "%s = %s needs a core in every group, '%s' gives none",
-                      ini_where(&c->ini, v), v->value, c->cluster.component->c.name);
+        status = config_path(c, "calibration", "statistics", &c->statistics);
     return status;
 }
 
 static int output_read(struct config *c)
 {
-    static const char *const layouts[] = {"mapped", "expanded"};
-    int layout = 0;
+    static const char *const layouts[] = {"mapped", "expanded", "collapsed"};
+    static const char *const rows[] = {"centroid", "weighted", "max-member"};
+    int layout = 0, row = 0;
     int status = config_path(c, "output", "output_path", &c->output_path);
 
     if (!status)
         status = config_path(c, "output", "result_path", &c->result_path);
     if (!status)
-        status = choice_value(c, "output", "layout", layouts, 2, &layout);
+        status = config_choice(c, "output", "layout", layouts, 3, &layout);
     if (!status)
-        status = bool_value(c, "output", "overwrite", &c->overwrite);
+        status = config_choice(c, "output", "row", rows, 3, &row);
+    if (!status)
+        status = config_bool(c, "output", "overwrite", &c->overwrite);
     c->layout = (enum layout)layout;
+    c->row = (enum router_row)row;
     return status;
 }
 
@@ -340,18 +227,18 @@ static int eval_read(struct config *c)
     e->ini = &c->ini;
     if (!v)
         return section_has(c, "eval")
-                   ? required(c, "eval", "task", "the names of tasks, comma-separated")
+                   ? config_required(c, "eval", "task", "the names of tasks, comma-separated")
                    : 0;
     c->evaluates = true;
     int status = tasks_read(c, v);
     if (!status)
         status = config_path(c, "eval", "data", &e->data);
     if (!status)
-        status = int_value(c, "eval", "num_fewshot", 0, 1000, &e->num_fewshot);
+        status = config_int(c, "eval", "num_fewshot", 0, 1000, &e->num_fewshot);
     if (!status)
-        status = int_value(c, "eval", "eval_batch_size", 1, 1 << 20, &c->eval_batch_size);
+        status = config_int(c, "eval", "eval_batch_size", 1, 1 << 20, &c->eval_batch_size);
     if (!status)
-        status = bool_value(c, "eval", "before", &c->before);
+        status = config_bool(c, "eval", "before", &c->before);
     if (!status && (v = config_value(c, "eval", "limit", &s)) != NULL) {
         status = option_real(&c->ini, v, 0, 1e15, &e->limit);
         if (!status && e->limit == 0)
@@ -363,11 +250,11 @@ static int eval_read(struct config *c)
     if (!status)
         status = config_path(c, "eval", "text", &e->text);
     if (!status)
-        status = int_value(c, "eval", "text_tokens", 0, INT64_MAX, &e->text_tokens);
+        status = config_int(c, "eval", "text_tokens", 0, INT64_MAX, &e->text_tokens);
     if (!status)
-        status = int_value(c, "eval", "max_length", 2, 1 << 30, &e->max_length);
+        status = config_int(c, "eval", "max_length", 2, 1 << 30, &e->max_length);
     if (!status)
-        status = choice_value(c, "eval", "add_bos", bos, 3, &choice);
+        status = config_choice(c, "eval", "add_bos", bos, 3, &choice);
     e->add_bos = choice == 0 ? -1 : choice - 1;
     return status;
 }
@@ -377,13 +264,13 @@ static int run_read(struct config *c)
     static const char *const dtypes[] = {"f32"};
     struct ini_value s;
     int dtype = 0;
-    int status = int_value(c, "run", "threads", 0, 4096, &c->threads);
+    int status = config_int(c, "run", "threads", 0, 4096, &c->threads);
     if (!status)
-        status = int_value(c, "run", "quality_tokens", 0, 1 << 20, &c->quality_tokens);
+        status = config_int(c, "run", "quality_tokens", 0, 1 << 20, &c->quality_tokens);
     if (!status)
-        status = int_value(c, "run", "seed", 0, INT64_MAX, &c->run_seed);
+        status = config_int(c, "run", "seed", 0, INT64_MAX, &c->run_seed);
     if (!status)
-        status = choice_value(c, "run", "dtype", dtypes, 1, &dtype);
+        status = config_choice(c, "run", "dtype", dtypes, 1, &dtype);
     if (!status)
         status =
             option_bytes(&c->ini, config_value(c, "run", "memory_limit", &s), &c->memory_limit);
@@ -412,31 +299,24 @@ static int sections_check(const struct config *c)
 static int keys_check(const struct config *c, bool pipeline)
 {
     for (size_t s = 0; s < n_config_sections; s++) {
+        const char *section = config_sections[s];
         const char *keys[CORE_KEYS_MOST];
         const struct instance *of[BASES_MAX + 2];
         size_t n_keys = 0, n = 0;
         for (size_t i = 0; i < n_core_keys; i++)
-            if (!strcmp(core_keys[i].section, config_sections[s]))
+            if (!strcmp(core_keys[i].section, section))
                 keys[n_keys++] = core_keys[i].key;
-        if (!strcmp(config_sections[s], "group") && c->has_group) {
-            for (int i = 0; i < c->n_bases; i++)
-                of[n++] = &c->bases[i];
-            of[n++] = &c->cluster;
-        } else if (!strcmp(config_sections[s], "merge") && c->merges) {
-            of[n++] = &c->merge;
-        } else if (!strcmp(config_sections[s], "run")) {
+        if (!strcmp(section, "group") || !strcmp(section, "merge")) {
+            /* merge = no groups nothing, whatever stands there; other commands read neither. */
+            if (!pipeline || (!strcmp(section, "group") && !c->has_group))
+                continue;
+            n = config_section_instances(c, section, of);
+        } else if (!strcmp(section, "run")) {
             of[n++] = &c->kernels;
-        } else if (!strcmp(config_sections[s], "eval") || !strcmp(config_sections[s], "model")) {
+        } else if (!strcmp(section, "eval") || !strcmp(section, "model")) {
             continue; /* checked where task and family plugins are chosen */
         }
-        /* A section that this command does not read was not checked for its components' options. */
-        const bool chosen =
-            n > 0 || (strcmp(config_sections[s], "group") && strcmp(config_sections[s], "merge"));
-        if (!pipeline && !chosen)
-            continue;
-        if (!chosen && !strcmp(config_sections[s], "group"))
-            continue; /* merge = no: nothing is grouped, whatever stands there */
-        int status = options_check_unused(&c->ini, config_sections[s], keys, n_keys, of, n);
+        int status = options_check_unused(&c->ini, section, keys, n_keys, of, n);
         if (status)
             return status;
     }
@@ -481,9 +361,10 @@ static int presence_check(struct config *c)
     if (status)
         return status;
     if (c->merges && !c->output_path)
-        return required(c, "output", "output_path", "the folder of the merged checkpoint");
+        return config_required(c, "output", "output_path", "the folder of the merged checkpoint");
     if (c->merges && (config_needs(c) & HCSMOE_STAT_FORWARD) && !c->data)
-        return required(c, "calibration", "data", "the chosen methods need calibration text");
+        return config_required(c, "calibration", "data",
+                               "the chosen methods need calibration text");
     if (c->merges && c->data && (config_needs(c) & HCSMOE_STAT_FORWARD) && !path_exists(c->data))
         return fail(HCSMOE_EINVAL, "%s: no such file: %s",
                     ini_where(&c->ini, ini_find(&c->ini, "calibration", "data")), c->data);
@@ -525,21 +406,23 @@ int config_open(struct config **out, const char *file, const char *const *assign
         status = model_read(c, pipeline);
     if (!status && use != CONFIG_TOOL)
         status = eval_read(c);
-    if (!status && pipeline)
+    if (!status && (pipeline || use == CONFIG_CONVERT))
         status = calibration_read(c);
     if (!status && pipeline)
-        status = merge_read(c);
+        status = config_methods(c);
     if (!status)
         status = output_read(c);
     if (!status && use == CONFIG_EVAL && !c->evaluates)
-        status = required(c, "eval", "task", "the names of tasks, comma-separated");
+        status = config_required(c, "eval", "task", "the names of tasks, comma-separated");
+    if (!status && pipeline && c->has_group)
+        status = config_effects(c);
     if (!status)
         status = keys_check(c, pipeline);
     if (!status && use == CONFIG_RUN)
         status = presence_check(c);
     for (int i = 0; !status && i < c->n_bases; i++)
         status = instance_create(&c->bases[i]);
-    if (!status && c->has_group)
+    if (!status && c->cluster.component)
         status = instance_create(&c->cluster);
     if (!status && c->merges)
         status = instance_create(&c->merge);
@@ -579,12 +462,15 @@ const char *config_where(const struct config *c, const char *section, const char
 
 uint64_t config_needs(const struct config *c)
 {
+    const uint64_t caps = c->cluster.component ? c->cluster.component->c.caps : 0;
     uint64_t needs = 0;
     for (int i = 0; i < c->n_bases; i++)
-        needs |= instance_needs(&c->bases[i]);
-    if (c->has_group)
-        needs |= instance_needs(&c->cluster);
+        needs |= instance_needs(&c->bases[i], caps);
+    if (c->cluster.component)
+        needs |= instance_needs(&c->cluster, 0);
     if (c->merges)
-        needs |= instance_needs(&c->merge);
+        needs |= instance_needs(&c->merge, 0);
+    if (c->merges && c->layout == LAYOUT_COLLAPSED && c->row != ROW_CENTROID)
+        needs |= HCSMOE_STAT_USAGE; /* these rows follow the use of experts */
     return needs;
 }

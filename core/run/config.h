@@ -18,7 +18,9 @@
 
 enum { BASES_MAX = 8 }; /* similarity_base = a+b+c: more names than there are bases make no sense */
 
-enum layout { LAYOUT_MAPPED = 0, LAYOUT_EXPANDED = 1 };
+enum layout { LAYOUT_MAPPED = 0, LAYOUT_EXPANDED = 1, LAYOUT_COLLAPSED = 2 };
+/* What the router row of a group becomes when the layout is collapsed. */
+enum router_row { ROW_CENTROID = 0, ROW_WEIGHTED = 1, ROW_MAX_MEMBER = 2 };
 
 struct config {
     struct ini ini;
@@ -31,19 +33,22 @@ struct config {
     /* [calibration] */
     const char *data;
     int64_t n_sentences, block_size, seed, train_batch_size;
-    int64_t usage_top_k; /* 0: the model's own */
+    int64_t usage_top_k;    /* 0: the model's own */
+    const char *statistics; /* a file of an earlier run; NULL: the one in output_path */
     /* [group] */
     int64_t num_average_groups, start_layer;
     struct instance bases[BASES_MAX];
     int n_bases;
-    struct instance cluster;
-    bool has_group;
+    struct instance cluster; /* component NULL: the merge takes every expert alone */
+    bool has_group;          /* [group] was read */
     /* [merge] */
     struct instance merge;
     bool merges; /* false: merge = no */
+    int64_t partition;
     /* [output] */
     const char *output_path, *result_path;
     enum layout layout;
+    enum router_row row;
     bool overwrite;
     /* [eval] */
     bool evaluates, before;
@@ -57,10 +62,11 @@ struct config {
 
 /* What a command needs from the INI. */
 enum config_use {
-    CONFIG_RUN,  /* everything */
-    CONFIG_EVAL, /* [eval] and [run]; other sections may be there */
-    CONFIG_TOOL, /* [run] and [plugins] only: inspect, score, expand */
-    CONFIG_SHOW, /* as RUN, but nothing on disk has to exist */
+    CONFIG_RUN,     /* everything */
+    CONFIG_EVAL,    /* [eval] and [run]; other sections may be there */
+    CONFIG_TOOL,    /* [run] and [plugins] only: inspect, score, expand */
+    CONFIG_CONVERT, /* as TOOL, and [calibration] and [eval] where they are there */
+    CONFIG_SHOW,    /* as RUN, but nothing on disk has to exist */
 };
 
 /* Reads FILE (NULL: none) and overrides, opens the host, the registry and the device, finds every

@@ -65,7 +65,8 @@ int config_print(const struct config *c, bool sources, struct str *out)
             if (strcmp(core_keys[i].section, section))
                 continue;
             const struct ini_value *v = config_value(mine, section, core_keys[i].key, &standin);
-            if (!v)
+            /* Printing it would be a setting, and one without effect is warned of or refused. */
+            if (!v || (c->has_group && !config_key_counts(c, section, core_keys[i].key)))
                 continue;
             const char *text = v->value;
             if (core_keys[i].path) {
@@ -83,7 +84,8 @@ int config_print(const struct config *c, bool sources, struct str *out)
         if (!strcmp(section, "group")) {
             for (int i = 0; i < c->n_bases; i++)
                 instance_print(c, &c->bases[i], section, sources, &body);
-            instance_print(c, &c->cluster, section, sources, &body);
+            if (c->cluster.component)
+                instance_print(c, &c->cluster, section, sources, &body);
         }
         if (!strcmp(section, "merge") && c->merges)
             instance_print(c, &c->merge, section, sources, &body);

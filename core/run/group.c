@@ -40,7 +40,7 @@ void grouping_identity(struct grouping *g)
 }
 
 /* Labels by first occurrence, cores along with them. */
-static int labels_renumber(struct grouping *g, const char *who)
+static int labels_renumber(struct grouping *g, const char *who, bool leaves_out)
 {
     int32_t *to = mem_new((size_t)g->n_experts, sizeof *to);
     int32_t *cores = mem_new((size_t)g->n_experts, sizeof *cores);
@@ -51,6 +51,8 @@ static int labels_renumber(struct grouping *g, const char *who)
         to[i] = -1;
     for (int64_t e = 0; !status && e < g->n_experts; e++) {
         const int32_t label = g->labels[e];
+        if (label == -1 && leaves_out)
+            continue;
         if (label < 0 || label >= g->n_groups) {
             status = fail(HCSMOE_EPLUGIN, "%s: label %d of expert %lld is not in 0..%lld", who,
                           label, (long long)e, (long long)g->n_groups - 1);
@@ -112,15 +114,16 @@ static void matrices_release(struct matrices *x)
         mem_free(x->base[i]);
 }
 
-static int base_run(struct matrices *x, const struct config *c, struct layer_stats *s, int i)
+static int base_run(struct matrices *x, const struct config *c, const struct layer_stats *s,
+                    const struct layer_states *states, int i)
 {
     const int64_t e = s->dims.n_experts;
     const struct instance *base = &c->bases[i];
     const hcsmoe_similarity_ops *ops = instance_ops(base);
     const uint64_t caps = c->cluster.component->c.caps;
     const char *name = base->component->c.name;
-    const hcsmoe_similarity_args a = {sizeof a,     0, &s->dims, &s->view, s->base[i].tensor,
-                                      s->base[i].n, 0};
+    const hcsmoe_similarity_args a = {
+        sizeof a, 0, &s->dims, &s->view, states->base[i].tensor, states->base[i].n, 0};
     int status = 0;
 
     x->sizes[i] = ops->feature_size ? ops->feature_size(base->self, &c->host->abi, &s->dims) : 1;
@@ -145,23 +148,25 @@ static int base_run(struct matrices *x, const struct config *c, struct layer_sta
     return status;
 }
 
-int grouping_make(struct grouping *g, const struct config *c, struct layer_stats *s)
+int grouping_make(struct grouping *g, const struct config *c, const struct layer_stats *s,
+                  const struct layer_states *states, const struct aim *aim)
 {
     const int64_t e = s->dims.n_experts;
     const char *name = c->cluster.component->c.name;
     const hcsmoe_cluster_ops *ops = instance_ops(&c->cluster);
+    const uint64_t caps = c->cluster.component->c.caps;
     struct matrices x = {0};
     int status = 0;
 
-    if (s->n_groups < 1 || s->n_groups > e)
+    if (aim->n_groups < 1 || aim->n_groups > e)
         return fail(HCSMOE_EINVAL, "layer %d: %lld groups wanted of %lld experts", s->dims.layer,
-                    (long long)s->n_groups, (long long)e);
+                    (long long)aim->n_groups, (long long)e);
     x.distances = mem_new((size_t)(e * e), sizeof(double));
     x.similarities = mem_new((size_t)(e * e), sizeof(double));
     if (!x.distances || !x.similarities)
         status = HCSMOE_ENOMEM;
     for (int i = 0; !status && i < c->n_bases; i++)
-        status = base_run(&x, c, s, i);
+        status = base_run(&x, c, s, states, i);
     for (int64_t i = 0; i < e; i++)
         g->cores[i] = -1;
     g->n_groups = g->n_joins = 0;
@@ -170,14 +175,14 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
         .n_bases = c->n_bases,
         .dims = &s->dims,
         .stats = &s->view,
-        .n_groups = s->n_groups,
-        .distances = x.distances,
-        .similarities =
-            c->cluster.component->c.caps & HCSMOE_CAP_SIMILARITIES_IN ? x.similarities : NULL,
+        .n_groups = aim->n_groups,
+        .ffn = aim->ffn,
+        .distances = caps & HCSMOE_CAP_DISTANCES_IN ? x.distances : NULL,
+        .similarities = caps & HCSMOE_CAP_SIMILARITIES_IN ? x.similarities : NULL,
         .base_distances = (const double *const *)x.base,
         .base_sizes = x.sizes,
-        .states = s->cluster.tensor,
-        .n_states = s->cluster.n,
+        .states = states->cluster.tensor,
+        .n_states = states->cluster.n,
         .labels = g->labels,
         .cores = g->cores,
         .groups = &g->n_groups,
@@ -193,7 +198,7 @@ int grouping_make(struct grouping *g, const struct config *c, struct layer_stats
         status = fail(HCSMOE_EPLUGIN, "%s, layer %d: %lld groups, %lld joins of %lld experts", name,
                       s->dims.layer, (long long)g->n_groups, (long long)g->n_joins, (long long)e);
     if (!status)
-        status = labels_renumber(g, name);
+        status = labels_renumber(g, name, caps & HCSMOE_CAP_LEAVES_OUT);
     matrices_release(&x);
     return status;
 }
@@ -204,33 +209,37 @@ bool grouping_wants_budget(const struct config *c)
     return ops->budget && (!ops->wants_budget || ops->wants_budget(c->cluster.self, &c->host->abi));
 }
 
-int grouping_budget(const struct config *c, struct layer_stats *const *layers, size_t n,
-                    int64_t *ffn)
+int grouping_budget(const struct config *c, const struct layer_stats *const *layers,
+                    const struct layer_states *const *states, struct aim *const *aims, size_t n,
+                    const int64_t *widths)
 {
     const hcsmoe_cluster_ops *ops = instance_ops(&c->cluster);
+    const char *name = c->cluster.component->c.name;
     hcsmoe_budget_layer *all = mem_new(n, sizeof *all);
     hcsmoe_budget_layer **list = mem_new(n, sizeof *list);
     int status = all && list ? 0 : HCSMOE_ENOMEM;
 
     for (size_t i = 0; !status && i < n; i++) {
         all[i] = (hcsmoe_budget_layer){
-            sizeof *all,        0, &layers[i]->dims, &layers[i]->view, layers[i]->cluster.tensor,
-            layers[i]->n_groups};
+            sizeof *all,    0, &layers[i]->dims, &layers[i]->view, states[i]->cluster.tensor,
+            aims[i]->target};
         list[i] = &all[i];
     }
-    hcsmoe_budget_args a = {sizeof a, 0, (int64_t)n, list, *ffn};
     if (!status) {
-        host_enter(c->host, c->cluster.component->c.name, -1);
+        hcsmoe_budget_args a = {sizeof a, 0, (int64_t)n, list, widths, aims[0]->ffn};
+        host_enter(c->host, name, -1);
         status = host_leave(c->host, ops->budget(c->cluster.self, &c->host->abi, &a));
     }
     for (size_t i = 0; !status && i < n; i++) {
         if (all[i].n_groups < 1 || all[i].n_groups > layers[i]->dims.n_experts)
-            status = fail(HCSMOE_EPLUGIN, "%s: layer %d gets %lld groups of %lld experts",
-                          c->cluster.component->c.name, layers[i]->dims.layer,
-                          (long long)all[i].n_groups, (long long)layers[i]->dims.n_experts);
-        layers[i]->n_groups = all[i].n_groups;
+            status = fail(HCSMOE_EPLUGIN, "%s: layer %d gets %lld groups of %lld experts", name,
+                          layers[i]->dims.layer, (long long)all[i].n_groups,
+                          (long long)layers[i]->dims.n_experts);
+        if (widths)
+            aims[i]->n_groups = all[i].n_groups;
+        else
+            aims[i]->target = all[i].n_groups;
     }
-    *ffn = a.ffn;
     mem_free(all);
     mem_free(list);
     return status;

@@ -1,5 +1,5 @@
 /*
- * merge.h - the experts of one layer to the experts of its groups, in place in the layer's buffer.
+ * merge.h - the experts of one layer to the experts of its groups.
  * SPDX-License-Identifier: MIT
  */
 #ifndef CORE_RUN_MERGE_H
@@ -9,27 +9,31 @@
 
 #include "run/group.h"
 
-/* A merged layer: expert g lies where its group's lowest member was. Router and everything else are
- * the layer's own. */
+/* A merged layer: it runs and is written as any other. Router and everything else are those of the
+ * layer that it was made from. */
 struct merged {
-    struct layer layer; /* a view: gate, up, down of n_experts are owned here, the bytes belong to
-                           the layer */
-    int64_t n_experts;  /* written */
-    int64_t ffn;
-    int64_t *map; /* [router rows] -> expert written, -1: pruned */
-    int64_t router_rows;
+    struct layer layer; /* a view: gate, up, down and map are owned here */
+    int64_t *map;       /* [router rows] -> expert written, -1: pruned; the layer's map */
+    int64_t n_pruned;   /* router rows that the method denied */
+    void *bytes;        /* of the experts, unless they lie in the layer they were made from */
+    double loss, total; /* what the method expects: squared error, square; total 0: nothing said */
 };
 
-/* The method's shape for this many groups. */
-int merge_shape(const struct config *c, const hcsmoe_layer_dims *dims, int64_t n_groups,
-                hcsmoe_merge_shape *shape) MUST_CHECK;
+/* Asks the method for the shape of a layer whose target is known: fills n_groups and ffn of the aim.
+ * With n_groups set, for that number. */
+int merge_aim(const struct config *c, const hcsmoe_layer_dims *dims, struct aim *aim) MUST_CHECK;
+/* What merging a group of so many members takes, the host's own buffers included. */
+int merge_cost(const struct config *c, const hcsmoe_layer_dims *dims, const struct aim *aim,
+               int64_t n_members, hcsmoe_merge_cost *cost) MUST_CHECK;
 
-/* Merges every group of the layer. After it the layer's own expert views are not to be used. */
-int merge_layer(struct merged *out, const struct config *c, const struct model *m, struct layer *l,
-                struct layer_stats *s, const struct grouping *g,
-                const struct observation *o) MUST_CHECK;
+/* Merges every group of the layer. in_place: the result of a group is laid over its lowest member,
+ * so that a layer takes no more memory after merging than before, and the layer's own expert views
+ * are not to be used any more; else it gets memory of its own. */
+int merge_layer(struct merged *out, const struct config *c, const struct model *m,
+                const struct layer *l, const struct layer_stats *s, const struct grouping *g,
+                const struct aim *aim, const struct observation *o, bool in_place) MUST_CHECK;
 /* An untouched layer as a merged one, so that both are written alike. */
-int merge_nothing(struct merged *out, const struct model *m, const struct layer *l) MUST_CHECK;
+int merge_nothing(struct merged *out, const struct layer *l) MUST_CHECK;
 void merged_release(struct merged *x);
 
 #endif

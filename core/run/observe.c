@@ -13,17 +13,28 @@
 #include <hcsmoe/similarity.h>
 
 #include "base/mem.h"
+#include "run/energy.h"
+
+/* The bits that need every expert's h on every token, tile by tile. */
+#define HIDDEN_TILES                                                                               \
+    (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT | HCSMOE_STAT_ENERGY | HCSMOE_STAT_ENERGY_SCALED)
 
 enum {
     TILE_TOKENS = 256, /* tokens of a tile with every expert's h: E * 256 * F floats */
     CONVERT_ROWS = 64, /* rows of a down projection widened to double at a time */
 };
 
-int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_dims *dims)
+static bool sees_tiles(const struct instance *i, uint64_t caps)
+{
+    return instance_needs(i, caps) & HCSMOE_STAT_ACCUMULATE;
+}
+
+static int states_open(struct states *s, const struct instance *i, uint64_t caps,
+                       const hcsmoe_layer_dims *dims)
 {
     const hcsmoe_component *c = &i->component->c;
     *s = (struct states){0};
-    if (!c->states)
+    if (!c->states || !sees_tiles(i, caps))
         return 0;
     host_enter(i->host, c->name, dims->layer);
     s->n = c->states(i->self, &i->host->abi, dims, s->desc, STATES_MAX);
@@ -55,32 +66,55 @@ int states_open(struct states *s, const struct instance *i, const hcsmoe_layer_d
     return 0;
 }
 
-void states_clear(struct states *s)
-{
-    for (int i = 0; i < s->n; i++)
-        memset(s->tensor[i].data, 0,
-               (size_t)hcsmoe_tensor_elements(&s->tensor[i]) *
-                   hcsmoe_dtype_size(s->tensor[i].dtype));
-}
-
-void states_release(struct states *s)
+static void states_release(struct states *s)
 {
     for (int i = 0; i < s->n; i++)
         mem_free(s->tensor[i].data);
     *s = (struct states){0};
 }
 
-int layer_stats_open(struct layer_stats *s, const struct config *c, const struct model *m,
-                     int layer, int64_t n_tokens, uint64_t needs)
+int layer_states_open(struct layer_states *s, const struct config *c, const hcsmoe_layer_dims *dims)
+{
+    const uint64_t caps = c->cluster.component ? c->cluster.component->c.caps : 0;
+    int status = 0;
+
+    *s = (struct layer_states){0};
+    for (int i = 0; !status && i < c->n_bases; i++)
+        status = states_open(&s->base[i], &c->bases[i], caps, dims);
+    if (!status && c->cluster.component)
+        status = states_open(&s->cluster, &c->cluster, 0, dims);
+    return status;
+}
+
+void layer_states_release(struct layer_states *s)
+{
+    for (int i = 0; i < BASES_MAX; i++)
+        states_release(&s->base[i]);
+    states_release(&s->cluster);
+}
+
+hcsmoe_layer_dims layer_dims(const struct model *m, int layer, int64_t n_tokens)
+{
+    const struct layer_source *s = &m->layers[layer];
+    return (hcsmoe_layer_dims){sizeof(hcsmoe_layer_dims),
+                               layer,
+                               s->n_stored,
+                               s->desc.top_k,
+                               m->desc.width,
+                               s->desc.ffn,
+                               n_tokens};
+}
+
+int layer_stats_open(struct layer_stats *s, const struct model *m, int layer, int64_t n_tokens,
+                     uint64_t needs)
 {
     const struct layer_source *src = &m->layers[layer];
     const size_t e = (size_t)src->n_stored, d = (size_t)m->desc.width;
     const size_t router = (size_t)src->desc.n_experts;
-    int status = 0;
+    const size_t f = (size_t)src->desc.ffn;
 
-    *s = (struct layer_stats){.n_groups = c->num_average_groups};
-    s->dims = (hcsmoe_layer_dims){sizeof s->dims, layer,         src->n_stored, src->desc.top_k,
-                                  m->desc.width,  src->desc.ffn, n_tokens};
+    *s = (struct layer_stats){0};
+    s->dims = layer_dims(m, layer, n_tokens);
     s->view.struct_size = sizeof s->view;
     if ((needs & HCSMOE_STAT_ROUTER_GRAM) && router != e)
         return fail(HCSMOE_EUNSUPPORTED,
@@ -99,6 +133,9 @@ int layer_stats_open(struct layer_stats *s, const struct config *c, const struct
         {HCSMOE_STAT_ROUTER_GRAM, &s->router_gram, e * e, sizeof(double)},
         {HCSMOE_STAT_OUTPUT_MEAN, &s->output_mean, e * d, sizeof(double)},
         {HCSMOE_STAT_WEIGHT_GRAM, &s->weight_gram, e * e, sizeof(double)},
+        {HCSMOE_STAT_WEIGHT_PRODUCT, &s->weight_product, e * e, sizeof(double)},
+        {HCSMOE_STAT_ENERGY, &s->energy, e * e * f, sizeof(double)},
+        {HCSMOE_STAT_ENERGY_SCALED, &s->energy_scaled, e * e * f, sizeof(double)},
     };
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (!(needs & part[i].bit))
@@ -108,17 +145,16 @@ int layer_stats_open(struct layer_stats *s, const struct config *c, const struct
             return HCSMOE_ENOMEM;
         memcpy(part[i].to, &p, sizeof p);
     }
-    for (int i = 0; !status && i < c->n_bases; i++)
-        status = states_open(&s->base[i], &c->bases[i], &s->dims);
-    if (!status)
-        status = states_open(&s->cluster, &c->cluster, &s->dims);
     s->view.usage_counts = s->usage_counts;
     s->view.usage = s->usage;
     s->view.score_sum = s->score_sum;
     s->view.router_gram = s->router_gram;
     s->view.output_mean = s->output_mean;
     s->view.weight_gram = s->weight_gram;
-    return status;
+    s->view.weight_product = s->weight_product;
+    s->view.energy = s->energy;
+    s->view.energy_scaled = s->energy_scaled;
+    return 0;
 }
 
 void layer_stats_release(struct layer_stats *s)
@@ -129,10 +165,9 @@ void layer_stats_release(struct layer_stats *s)
     mem_free(s->router_gram);
     mem_free(s->output_mean);
     mem_free(s->weight_gram);
-    for (int i = 0; i < BASES_MAX; i++)
-        states_release(&s->base[i]);
-    states_release(&s->cluster);
-    states_release(&s->merge);
+    mem_free(s->weight_product);
+    mem_free(s->energy);
+    mem_free(s->energy_scaled);
     *s = (struct layer_stats){0};
 }
 
@@ -167,18 +202,34 @@ int64_t observation_bytes(const struct config *c, const struct model *m, uint64_
         bytes += hidden * (int64_t)sizeof(double);
     if (needs & HCSMOE_STAT_LAYER_INPUT)
         bytes += n_tokens * (m->desc.width + 2 * k) * (int64_t)sizeof(float);
-    if (needs & (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT))
+    if (needs & HIDDEN_TILES)
         bytes += hidden * TILE_TOKENS * (int64_t)sizeof(float);
     const int64_t q = c->quality_tokens < n_tokens ? c->quality_tokens : n_tokens;
     return bytes + 3 * q * m->desc.width * (int64_t)sizeof(float);
 }
 
+bool config_accumulates(const struct config *c)
+{
+    const uint64_t caps = c->cluster.component ? c->cluster.component->c.caps : 0;
+    bool any = c->cluster.component && sees_tiles(&c->cluster, 0);
+    for (int i = 0; i < c->n_bases; i++)
+        any = any || sees_tiles(&c->bases[i], caps);
+    return any;
+}
+
 int observation_open(struct observation *o, const struct config *c, const struct model *m,
-                     uint64_t needs, int64_t n_tokens)
+                     uint64_t needs, int64_t n_tokens, struct watcher *watchers, size_t n_watchers)
 {
     int64_t hidden, k;
     layer_most(m, &hidden, &k);
-    *o = (struct observation){.config = c, .m = m, .needs = needs, .n_tokens = n_tokens};
+    *o = (struct observation){.config = c,
+                              .m = m,
+                              .needs = needs,
+                              .n_tokens = n_tokens,
+                              .watchers = watchers,
+                              .n_watchers = n_watchers};
+    for (size_t i = 0; i < n_watchers; i++)
+        o->accumulates = o->accumulates || config_accumulates(watchers[i].config);
     if (needs & HCSMOE_STAT_OUTPUT_MEAN) {
         o->hidden_sum = mem_new((size_t)hidden, sizeof(double));
         if (!o->hidden_sum)
@@ -253,48 +304,42 @@ static void quality_keep(struct observation *o, const struct tap *tap)
                    (size_t)width * sizeof(float));
 }
 
-/* Every component with an accumulate of its own sees the tile. */
-static int tile_show(struct observation *o, const hcsmoe_tile *tile)
+/* Every component of one configuration that asks for tiles sees this one. */
+static int tile_show(const struct observation *o, const struct watcher *w, const hcsmoe_tile *tile)
 {
-    const struct config *c = o->config;
+    const struct config *c = w->config;
+    const uint64_t caps = c->cluster.component ? c->cluster.component->c.caps : 0;
     int status = 0;
 
     for (int i = 0; !status && i < c->n_bases; i++) {
         const hcsmoe_similarity_ops *ops = instance_ops(&c->bases[i]);
-        if (!ops->accumulate)
+        if (!ops->accumulate || !sees_tiles(&c->bases[i], caps))
             continue;
         const hcsmoe_similarity_args a = {sizeof a,
                                           0,
                                           &o->stats->dims,
                                           &o->stats->view,
-                                          o->stats->base[i].tensor,
-                                          o->stats->base[i].n,
+                                          w->states->base[i].tensor,
+                                          w->states->base[i].n,
                                           0};
         host_enter(c->host, c->bases[i].component->c.name, o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->bases[i].self, &c->host->abi, &a, tile));
     }
+    if (status || !c->cluster.component || !sees_tiles(&c->cluster, 0))
+        return status;
     const hcsmoe_cluster_ops *ops = instance_ops(&c->cluster);
-    if (!status && ops->accumulate) {
+    if (ops->accumulate) {
         const hcsmoe_cluster_args a = {.struct_size = sizeof a,
                                        .n_bases = c->n_bases,
                                        .dims = &o->stats->dims,
                                        .stats = &o->stats->view,
-                                       .n_groups = o->stats->n_groups,
-                                       .states = o->stats->cluster.tensor,
-                                       .n_states = o->stats->cluster.n};
+                                       .n_groups = c->num_average_groups,
+                                       .states = w->states->cluster.tensor,
+                                       .n_states = w->states->cluster.n};
         host_enter(c->host, c->cluster.component->c.name, o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->cluster.self, &c->host->abi, &a, tile));
     }
     return status;
-}
-
-static bool accumulates(const struct config *c)
-{
-    const hcsmoe_cluster_ops *cluster = instance_ops(&c->cluster);
-    bool any = cluster->accumulate != NULL;
-    for (int i = 0; i < c->n_bases; i++)
-        any = any || ((const hcsmoe_similarity_ops *)instance_ops(&c->bases[i]))->accumulate;
-    return any;
 }
 
 /* h and y of every expert for the n tokens at x: what costs most, so only on request. */
@@ -312,13 +357,13 @@ static int tile_fill(struct observation *o, const struct layer *l, int64_t n, co
     return status;
 }
 
-static int tiles_run(struct observation *o, const struct layer *l, const struct tap *tap)
+/* residual: the stream after the layer, for those who scale by it; NULL: not known yet. */
+static int tiles_run(struct observation *o, const struct layer *l, const struct tap *tap,
+                     const float *residual)
 {
     const int64_t e = l->n_stored, f = o->stats->dims.ffn, d = o->stats->dims.width,
-                  k = o->stats->dims.top_k;
-    const int64_t router = o->m->layers[tap->layer].desc.n_experts;
-    const bool fill = o->needs & (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT),
-               outputs = o->needs & HCSMOE_STAT_OUTPUT;
+                  k = o->stats->dims.top_k, router = l->n_experts;
+    const bool fill = o->needs & HIDDEN_TILES, outputs = o->needs & HCSMOE_STAT_OUTPUT;
     float **hidden = NULL, **output = NULL, *space = NULL;
     int status = 0;
 
@@ -350,13 +395,20 @@ static int tiles_run(struct observation *o, const struct layer *l, const struct 
             .hidden = (const float *const *)hidden,
             .output = outputs ? (const float *const *)output : NULL,
         };
-        if (!status)
-            status = tile_show(o, &tile);
+        for (size_t w = 0; !status && w < o->n_watchers; w++)
+            status = tile_show(o, &o->watchers[w], &tile);
+        if (!status && (o->stats->energy || o->stats->energy_scaled))
+            status = energy_add(o, l, &tile, residual ? residual + t * d : NULL);
     }
     mem_free(hidden);
     mem_free(output);
     mem_free(space);
     return status;
+}
+
+static bool tiles_wanted(const struct observation *o)
+{
+    return o->accumulates || (o->needs & (HCSMOE_STAT_ENERGY | HCSMOE_STAT_ENERGY_SCALED));
 }
 
 static int see(void *arg, const struct layer *l, struct tap *tap)
@@ -376,8 +428,8 @@ static int see(void *arg, const struct layer *l, struct tap *tap)
             status = k->column_sum(k, n, router, tap->probabilities, o->stats->score_sum);
         if (!status && o->stats->router_gram)
             status = k->gram_columns(k, n, router, tap->logits, o->stats->router_gram);
-        if (!status && accumulates(o->config))
-            status = tiles_run(o, l, tap);
+        if (!status && tiles_wanted(o) && !(o->needs & HCSMOE_STAT_ENERGY_SCALED))
+            status = tiles_run(o, l, tap, NULL);
     }
     if (o->inputs) {
         memcpy(o->inputs + tap->begin * width, tap->x, (size_t)(n * width) * sizeof(float));
@@ -389,12 +441,21 @@ static int see(void *arg, const struct layer *l, struct tap *tap)
     return status;
 }
 
+static int see_after(void *arg, const struct layer *l, const struct tap *tap, const float *residual)
+{
+    return tiles_run(arg, l, tap, residual);
+}
+
 struct observer observation_start(struct observation *o, struct layer_stats *s)
 {
+    const bool late = !o->collected && (o->needs & HCSMOE_STAT_ENERGY_SCALED);
+
     o->stats = s;
+    o->omega_sum = 0;
     if (o->hidden_sum && !o->collected)
         memset(o->hidden_sum, 0, (size_t)(s->dims.n_experts * s->dims.ffn) * sizeof(double));
-    return (struct observer){see, o, s->score_sum != NULL || accumulates(o->config)};
+    return (struct observer){see, late ? see_after : NULL, o,
+                             s->score_sum != NULL || tiles_wanted(o)};
 }
 
 /* o_e = V_e mean(h_e): one product per expert in place of one per token, since the down projection
@@ -425,7 +486,7 @@ static int output_mean(struct observation *o, const struct layer *l)
     return status;
 }
 
-static int weight_gram(struct observation *o, const struct layer *l)
+static int weight_gram(struct observation *o, const struct layer *l, bool centre, double *gram)
 {
     const hcsmoe_kernels *k = o->m->k;
     const int64_t e = l->n_stored;
@@ -436,7 +497,7 @@ static int weight_gram(struct observation *o, const struct layer *l)
     for (int p = 0; !status && p < 3; p++) {
         for (int64_t i = 0; i < e; i++)
             t[i] = &part[p][i];
-        status = k->gram_tensors(k, e, t, 1, o->stats->weight_gram);
+        status = k->gram_tensors(k, e, t, centre, gram);
     }
     mem_free(t);
     return status;
@@ -457,6 +518,10 @@ int observation_finish(struct observation *o, const struct layer *l)
     if (s->output_mean)
         status = output_mean(o, l);
     if (!status && s->weight_gram)
-        status = weight_gram(o, l);
+        status = weight_gram(o, l, true, s->weight_gram);
+    if (!status && s->weight_product)
+        status = weight_gram(o, l, false, s->weight_product);
+    if (!status && (s->energy || s->energy_scaled))
+        status = energy_finish(o, l);
     return status;
 }

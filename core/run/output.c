@@ -142,10 +142,10 @@ static int matrix_add(struct output *o, int role, int layer, int expert, const h
 static int fused_add(struct output *o, const struct st_entry *e, const struct merged *x, int parts,
                      const hcsmoe_tensor *const *part)
 {
-    int64_t shape[3] = {x->router_rows, parts * part[0]->shape[0], part[0]->shape[1]};
+    int64_t shape[3] = {x->layer.n_experts, parts * part[0]->shape[0], part[0]->shape[1]};
     int status = shard_writer_begin(&o->writer, e->name, e->dtype, 3, shape);
 
-    for (int64_t i = 0; !status && i < x->router_rows; i++)
+    for (int64_t i = 0; !status && i < x->layer.n_experts; i++)
         for (int p = 0; !status && p < parts; p++) {
             const hcsmoe_tensor *t = &part[p][x->map[i]];
             status = shard_writer_append(&o->writer, t->data,
@@ -158,12 +158,29 @@ static int fused_add(struct output *o, const struct st_entry *e, const struct me
     return status;
 }
 
+/* Are the layer's experts written as one tensor, as they were read? */
+static bool written_fused(const struct output *o, const struct layer_source *s, bool touched)
+{
+    return s->fused_gate_up &&
+           (o->layout == LAYOUT_EXPANDED || (!touched && o->layout == LAYOUT_MAPPED));
+}
+
+/* The router stands beside the experts: where those get their published names, it does too. */
+static int router_add(struct output *o, const struct layer *l, const hcsmoe_tensor *router,
+                      bool published)
+{
+    const struct st_entry *e = o->m->layers[l->index].role[HCSMOE_ROLE_ROUTER];
+    if (published)
+        return matrix_add(o, HCSMOE_ROLE_ROUTER, l->index, -1, router);
+    return tensor_add(o, e->name, e->dtype, 2, router->shape, router->data);
+}
+
 static int experts_add(struct output *o, const struct layer *l, const struct merged *x,
                        bool touched)
 {
     const struct layer_source *s = &o->m->layers[l->index];
     const bool expand = o->layout == LAYOUT_EXPANDED;
-    const int64_t n = expand ? x->router_rows : x->n_experts;
+    const int64_t n = expand ? x->layer.n_experts : x->layer.n_stored;
     int status = 0;
 
     for (int64_t e = 0; expand && e < n; e++)
@@ -171,7 +188,7 @@ static int experts_add(struct output *o, const struct layer *l, const struct mer
             return fail(HCSMOE_EUNSUPPORTED,
                         "layer %d: expert %lld is pruned: layout = expanded has no place for that",
                         l->index, (long long)e);
-    if (s->fused_gate_up && (expand || !touched)) {
+    if (written_fused(o, s, touched)) {
         const hcsmoe_tensor *const up[2] = {x->layer.gate, x->layer.up}, *const down[1] = {
                                                                              x->layer.down};
         status = fused_add(o, s->fused_gate_up, x, 2, up);
@@ -185,11 +202,11 @@ static int experts_add(struct output *o, const struct layer *l, const struct mer
         if (!status)
             status = matrix_add(o, HCSMOE_ROLE_DOWN, l->index, (int)e, &x->layer.down[from]);
     }
-    if (!status && !expand && (touched || s->map)) {
+    if (!status && o->layout == LAYOUT_MAPPED && (touched || s->map)) {
         char name[SAFETENSORS_NAME_MAX + 1];
         status = model_tensor_name(o->m, HCSMOE_ROLE_EXPERT_MAP, l->index, -1, name, sizeof name);
         if (!status)
-            status = tensor_add(o, name, HCSMOE_DTYPE_I64, 1, &x->router_rows, x->map);
+            status = tensor_add(o, name, HCSMOE_DTYPE_I64, 1, &x->layer.n_experts, x->map);
     }
     return status;
 }
@@ -199,13 +216,14 @@ static int layer_list(struct output *o, int layer, const struct merged *x)
     char key[16];
     json_t *groups = json_array(), *entry;
     snprintf(key, sizeof key, "%d", layer);
-    for (int64_t e = 0; e < x->router_rows; e++)
+    for (int64_t e = 0; e < x->layer.n_experts; e++)
         json_array_append_new(groups, json_integer(x->map[e]));
-    entry = json_pack("{s:o, s:I}", "groups", groups, "experts", (json_int_t)x->n_experts);
+    entry = json_pack("{s:o, s:I}", "groups", groups, "experts", (json_int_t)x->layer.n_stored);
     return entry && !json_object_set_new(o->layers, key, entry) ? 0 : fail_memory(64);
 }
 
-int output_layer(struct output *o, const struct layer *l, const struct merged *x, bool touched)
+int output_layer(struct output *o, const struct layer *l, const struct merged *x, bool touched,
+                 const struct collapsed *collapsed)
 {
     const struct layer_source *s = &o->m->layers[l->index];
     int status = 0;
@@ -215,12 +233,18 @@ int output_layer(struct output *o, const struct layer *l, const struct merged *x
         if (!e)
             continue;
         status = written_mark(o, e);
-        if (!status && r != HCSMOE_ROLE_EXPERT_MAP)
+        if (!status && r == HCSMOE_ROLE_ROUTER)
+            status = router_add(o, l, collapsed ? &collapsed->layer.role[r] : &l->role[r],
+                                s->fused_gate_up && !written_fused(o, s, touched));
+        else if (!status && r != HCSMOE_ROLE_EXPERT_MAP)
             status = tensor_add(o, e->name, e->dtype, e->ndim, e->shape, l->role[r].data);
     }
     if (status || !x)
         return status;
-    status = written_mark(o, s->fused_gate_up);
+    if (o->layout == LAYOUT_COLLAPSED)
+        status = collapse_check(x, &o->n_experts, &o->top_k);
+    if (!status)
+        status = written_mark(o, s->fused_gate_up);
     if (!status)
         status = written_mark(o, s->fused_down);
     for (int64_t e = 0; !status && s->gate && e < s->n_stored; e++) {
@@ -232,8 +256,8 @@ int output_layer(struct output *o, const struct layer *l, const struct merged *x
     }
     if (!status)
         status = experts_add(o, l, x, touched);
-    if (touched && x->ffn != s->desc.ffn)
-        o->ffn = x->ffn;
+    if (touched && x->layer.ffn != s->desc.ffn)
+        o->ffn = x->layer.ffn;
     if (!status && (touched || s->map))
         status = layer_list(o, l->index, x);
     return status;
@@ -326,10 +350,31 @@ static json_t *prefixed(const char *text, const char *prefix, bool want)
     return want ? json_sprintf("%s%s", prefix, text) : json_string(text + strlen(prefix));
 }
 
+/* The family's key for a size, where the layout or the method changed it. */
+static int key_write(json_t *c, const char *key, int64_t value, const char *what)
+{
+    if (!key)
+        return fail(HCSMOE_EUNSUPPORTED, "this family's config has no key for %s", what);
+    return json_object_set_new(c, key, json_integer(value)) ? fail_memory(0) : 0;
+}
+
+static int sizes_write(const struct output *o, json_t *c)
+{
+    const hcsmoe_model_desc *d = &o->m->desc;
+    int status = 0;
+    if (o->ffn)
+        status = key_write(c, d->key_expert_ffn, o->ffn, "the width of experts");
+    if (!status && o->n_experts)
+        status = key_write(c, d->key_n_experts, o->n_experts, "the number of experts");
+    if (!status && o->top_k)
+        status = key_write(c, d->key_top_k, o->top_k, "the experts of a token");
+    return status;
+}
+
 static int config_write(struct output *o, json_t *hcsmoe)
 {
+    static const char *const layouts[] = {"mapped", "expanded", "collapsed"};
     json_t *c = json_deep_copy(o->m->config);
-    const hcsmoe_model_desc *d = &o->m->desc;
     const bool mapped = o->layout == LAYOUT_MAPPED;
     int bad = !c;
 
@@ -341,18 +386,14 @@ static int config_write(struct output *o, json_t *hcsmoe)
         bad |= json_object_set_new(
             c, "model_type",
             prefixed(json_string_value(json_object_get(c, "model_type")), "hcsmoe_", mapped));
-    if (!bad && o->ffn) {
-        if (!d->key_expert_ffn)
-            return fail(HCSMOE_EUNSUPPORTED,
-                        "this family's config has no key for the width of experts");
-        bad |= json_object_set_new(c, d->key_expert_ffn, json_integer(o->ffn));
-    }
-    bad |= json_object_set_new(hcsmoe, "layout", json_string(mapped ? "mapped" : "expanded"));
+    int status = bad ? fail_memory(0) : sizes_write(o, c);
+    bad |= json_object_set_new(hcsmoe, "layout", json_string(layouts[o->layout]));
     bad |= json_object_set(hcsmoe, "layers", o->layers);
     bad |= json_object_set(c, "hcsmoe", hcsmoe);
     char *text = bad ? NULL : json_dumps(c, JSON_INDENT(2));
     char *path = path_join(o->temporary, "config.json");
-    int status = text && path ? path_write(path, text, strlen(text)) : fail_memory(0);
+    if (!status)
+        status = text && path ? path_write(path, text, strlen(text)) : fail_memory(0);
     free(text); /* from json_dumps */
     mem_free(path);
     json_decref(c);

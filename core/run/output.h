@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include "run/collapse.h"
 #include "run/config.h"
 #include "run/merge.h"
 
@@ -20,8 +21,9 @@ struct output {
     const struct st_entry **written; /* input tensors that the layers took care of */
     size_t n_written, capacity;
     int64_t parameters, bytes;
-    int64_t ffn;    /* of merged experts; 0: unchanged */
-    json_t *layers; /* config.json's hcsmoe.layers */
+    int64_t ffn;              /* of merged experts; 0: unchanged */
+    int64_t n_experts, top_k; /* collapsed: of every layer; 0: no layer yet */
+    json_t *layers;           /* config.json's hcsmoe.layers */
 };
 
 /* Refuses a target that holds something (unless overwrite), that lies inside the input or holds it,
@@ -29,9 +31,10 @@ struct output {
 int output_check(const char *target, const struct model *m, bool overwrite) MUST_CHECK;
 int output_open(struct output *o, const struct model *m, const char *target, enum layout layout,
                 bool overwrite) MUST_CHECK;
-/* One layer; merged NULL: a dense one. touched: it was merged, and config.json lists it. */
-int output_layer(struct output *o, const struct layer *l, const struct merged *x,
-                 bool touched) MUST_CHECK;
+/* One layer; merged NULL: a dense one. touched: it was merged, and config.json lists it. collapsed:
+ * its router, for a MoE layer in that layout; else NULL. */
+int output_layer(struct output *o, const struct layer *l, const struct merged *x, bool touched,
+                 const struct collapsed *collapsed) MUST_CHECK;
 /* All other tensors, small files, config.json with `hcsmoe` (new reference; its layers and layout
  * are filled in here). */
 int output_tail(struct output *o, json_t *hcsmoe) MUST_CHECK;

@@ -11,20 +11,21 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "run/quality.h"
 #include "run/report.h"
-#include "run/statistics.h"
 
 /* A run in progress. */
 struct run {
     struct config *c;
     struct prepared p;
     struct plan plan;
-    struct forward forward;
+    struct forward forward; /* the calibration tokens */
+    struct forward merged;  /* partition: the same tokens through the layers merged so far */
     struct observation observation;
+    struct quality quality;
     struct layer_stats *stats; /* [n_layers], opened for layers that are touched */
-    struct layer_stats **touched;
-    size_t n_touched;
-    struct output output;
+    struct watcher watcher;
+    struct output output, exact; /* exact: the mapped form of a collapsed result, for evaluation */
     struct report report;
     struct times times;
     double begin;
@@ -46,10 +47,12 @@ static void run_release(struct run *r)
     for (int l = 0; r->stats && l < r->p.m->desc.n_layers; l++)
         layer_stats_release(&r->stats[l]);
     mem_free(r->stats);
-    mem_free(r->touched);
+    quality_release(&r->quality);
     observation_release(&r->observation);
     forward_release(&r->forward);
+    forward_release(&r->merged);
     output_release(&r->output);
+    output_release(&r->exact);
     report_release(&r->report);
     prepared_release(&r->p);
 }
@@ -60,19 +63,20 @@ static int stats_open(struct run *r)
     int status = 0;
 
     r->stats = mem_new((size_t)m->desc.n_layers, sizeof *r->stats);
-    r->touched = mem_new((size_t)m->desc.n_layers, sizeof(struct layer_stats *));
-    if (!r->stats || !r->touched)
+    if (!r->stats)
         return HCSMOE_ENOMEM;
-    for (int l = 0; !status && l < m->desc.n_layers; l++)
-        if (layer_touched(r->c, m, l)) {
-            status = layer_stats_open(&r->stats[l], r->c, m, l, r->p.batch.n_tokens, r->p.needs);
-            r->touched[r->n_touched++] = &r->stats[l];
-        }
+    for (int l = 0; !status && l < m->desc.n_layers; l++) {
+        if (!layer_touched(r->c, m, l))
+            continue;
+        status = layer_stats_open(&r->stats[l], m, l, r->p.batch.n_tokens, r->p.needs);
+        if (!status && r->p.statistics)
+            status = statistics_load(r->p.statistics, r->c, &r->stats[l], &r->p.v.states[l]);
+    }
     return status;
 }
 
 /* All calibration tokens through one layer, observed if it is to be merged. */
-static int layer_observe(struct run *r, struct layer *l, bool observe)
+static int layer_observe(struct run *r, struct layer *l)
 {
     struct layer_stats *s = &r->stats[l->index];
     const bool touched = layer_touched(r->c, r->p.m, l->index);
@@ -82,89 +86,91 @@ static int layer_observe(struct run *r, struct layer *l, bool observe)
 
     if (touched) {
         layer_stats_weights(s, l);
+        r->watcher.states = &r->p.v.states[l->index];
         o = observation_start(&r->observation, s);
     }
     if (r->p.forward)
         status = forward_layer(&r->forward, l, touched ? &o : NULL);
-    if (!status && touched && observe)
+    if (!status && touched && !r->observation.collected)
         status = observation_finish(&r->observation, l);
     r->times.calibrate += now_s() - begin;
     return status;
 }
 
-/* MoE(x) of the quality tokens, in pieces that the workspace holds. */
-static int quality_run(struct run *r, const struct layer *l, const int64_t *map, int64_t ffn,
-                       float *out)
+/* Where the tokens are after this layer as it is now, when a later part of the model is to see it so
+ * (partition): the stream that feeds the next part starts from there. */
+static int part_advance(struct run *r, const struct layer *now, int part_next)
 {
-    const struct observation *o = &r->observation;
-    const int64_t width = r->p.m->desc.width, most = r->forward.workspace.rows;
     int status = 0;
-    for (int64_t i = 0; !status && i < o->quality_tokens; i += most) {
-        const int64_t n = o->quality_tokens - i < most ? o->quality_tokens - i : most;
-        status = decoder_moe(r->p.m, l, &r->forward.workspace, n, o->quality_x + i * width, map,
-                             ffn, out + i * width);
-    }
+    if (r->c->partition <= 1)
+        return 0;
+    status = forward_layer(&r->merged, now, NULL);
+    if (!status && part_next)
+        memcpy(r->forward.x, r->merged.x,
+               (size_t)(r->p.batch.n_tokens * r->p.m->desc.width) * sizeof(float));
     return status;
 }
 
-/* Mean of |after - before|^2 / |before|^2. */
-static double quality_error(const float *before, const float *after, int64_t n, int64_t width)
+/* Does a part of a partitioned run end with this layer? Parts are of nearly equal numbers of merged
+ * layers. */
+static bool part_ends(const struct run *r, int layer)
 {
-    double sum = 0;
-    int64_t counted = 0;
-    for (int64_t t = 0; t < n; t++) {
-        double off = 0, norm = 0;
-        for (int64_t i = t * width; i < (t + 1) * width; i++) {
-            const double d = (double)after[i] - (double)before[i];
-            off += d * d;
-            norm += (double)before[i] * (double)before[i];
-        }
-        if (norm > 0) {
-            sum += off / norm;
-            counted++;
-        }
-    }
-    return counted ? sum / (double)counted : 0;
+    int64_t before = 0;
+    for (int l = 0; l <= layer; l++)
+        before += layer_touched(r->c, r->p.m, l);
+    const int64_t n = r->p.n_touched, q = r->c->partition;
+    for (int64_t part = 1; part <= q; part++)
+        if (before == part * n / q && layer_touched(r->c, r->p.m, layer))
+            return true;
+    return false;
+}
+
+/* What a layer loses, and its router when the layout has one of its own. */
+static int layer_measure(struct run *r, const struct layer *l, const struct merged *x,
+                         struct collapsed *y, struct loss *loss)
+{
+    const struct config *c = r->c;
+    const bool collapses = c->layout == LAYOUT_COLLAPSED;
+    int status = 0;
+
+    if (r->quality.n)
+        status = quality_error(&r->quality, &x->layer, &loss->error);
+    if (!status && collapses)
+        status = collapse_layer(y, r->p.m, l, x, r->stats[l->index].usage, c->row);
+    if (!status && collapses && r->quality.n)
+        status = quality_error(&r->quality, &y->layer, &loss->collapsed_error);
+    if (!status && collapses && r->quality.n)
+        status = quality_overlap(&r->quality, &x->layer, &y->layer, &loss->overlap);
+    return status;
 }
 
 /* group -> merge -> write, for one layer whose statistics are complete. */
 static int layer_merge(struct run *r, struct layer *l)
 {
     struct layer_stats *s = &r->stats[l->index];
-    const int64_t width = r->p.m->desc.width, q = r->observation.quality_tokens;
     struct grouping g = {0};
     struct merged x = {0};
-    hcsmoe_merge_shape shape;
-    float *before = NULL, *after = NULL;
-    double error = -1, begin = now_s();
-    int status = grouping_open(&g, s->dims.n_experts);
+    struct collapsed y = {0};
+    struct loss loss = {-1, -1, -1};
+    double begin = now_s();
+    int status = r->quality.n ? quality_before(&r->quality, l) : 0;
 
     if (!status)
-        status = merge_shape(r->c, &s->dims, s->n_groups, &shape);
-    if (!status && shape.no_groups)
-        grouping_identity(&g);
-    else if (!status)
-        status = grouping_make(&g, r->c, s);
-    if (!status && q) {
-        before = mem_new_raw((size_t)(q * width), sizeof *before);
-        after = mem_new_raw((size_t)(q * width), sizeof *after);
-        status = before && after ? quality_run(r, l, NULL, s->dims.ffn, before) : HCSMOE_ENOMEM;
-    }
+        status = variant_merge(&r->p.v, l, s, &r->observation, true, &g, &x);
     if (!status)
-        status = merge_layer(&x, r->c, r->p.m, l, s, &g, &r->observation);
-    if (!status && q) {
-        status = quality_run(r, &x.layer, x.map, x.ffn, after);
-        error = quality_error(before, after, q, width);
-    }
+        status = layer_measure(r, l, &x, &y, &loss);
+    if (!status)
+        status = part_advance(r, &x.layer, part_ends(r, l->index));
     r->times.merge += now_s() - begin;
     begin = now_s();
     if (!status)
-        status = report_layer(&r->report, r->c, s, &g, &x, error);
+        status = report_layer(&r->report, s, &g, &x, &loss);
     if (!status)
-        status = output_layer(&r->output, l, &x, true);
+        status = output_layer(&r->output, l, &x, true, y.router ? &y : NULL);
+    if (!status && r->exact.writing)
+        status = output_layer(&r->exact, l, &x, true, NULL);
     r->times.write += now_s() - begin;
-    mem_free(before);
-    mem_free(after);
+    collapsed_release(&y);
     merged_release(&x);
     grouping_release(&g);
     return status;
@@ -174,21 +180,43 @@ static int layer_keep(struct run *r, const struct layer *l)
 {
     const double begin = now_s();
     struct merged x = {0};
+    struct collapsed y = {0};
     const bool moe = r->p.m->layers[l->index].desc.is_moe;
-    int status = moe ? merge_nothing(&x, r->p.m, l) : 0;
+    int status = moe ? merge_nothing(&x, l) : 0;
+
+    if (!status && moe && r->c->layout == LAYOUT_COLLAPSED && l->map)
+        status = collapse_layer(&y, r->p.m, l, &x, NULL, ROW_CENTROID);
     if (!status)
-        status = output_layer(&r->output, l, moe ? &x : NULL, false);
+        status = output_layer(&r->output, l, moe ? &x : NULL, false, y.router ? &y : NULL);
+    if (!status && r->exact.writing)
+        status = output_layer(&r->exact, l, moe ? &x : NULL, false, NULL);
+    if (!status)
+        status = part_advance(r, l, false);
+    collapsed_release(&y);
     merged_release(&x);
     r->times.write += now_s() - begin;
     return status;
 }
 
+static int streams_open(struct run *r, bool merge)
+{
+    int status = 0;
+    if (!r->p.forward)
+        return 0;
+    status = forward_open(&r->forward, r->p.m, &r->p.batch, true);
+    if (!status && merge && r->c->partition > 1)
+        status = forward_open(&r->merged, r->p.m, &r->p.batch, false);
+    if (!status && merge)
+        status = quality_open(&r->quality, &r->observation, &r->forward.workspace);
+    return status;
+}
+
 /* One loop over the layers. */
-static int layers_loop(struct run *r, bool observe, bool merge)
+static int layers_loop(struct run *r, bool merge)
 {
     const struct model *m = r->p.m;
     struct layer_reader *reader = NULL;
-    int status = r->p.forward ? forward_open(&r->forward, m, &r->p.batch, true) : 0;
+    int status = streams_open(r, merge);
 
     progress_start(merge ? "merge" : "observe",
                    r->p.forward ? r->plan.flops / r->plan.passes : m->desc.n_layers);
@@ -202,7 +230,7 @@ static int layers_loop(struct run *r, bool observe, bool merge)
         status =
             host_cancelled() ? fail(HCSMOE_ECANCELLED, "interrupted") : layers_next(reader, &l);
         if (!status)
-            status = layer_observe(r, l, observe);
+            status = layer_observe(r, l);
         if (!status && merge)
             status = layer_touched(r->c, m, i) ? layer_merge(r, l) : layer_keep(r, l);
         layer_stats_weights(&r->stats[i], NULL);
@@ -214,21 +242,24 @@ static int layers_loop(struct run *r, bool observe, bool merge)
         r->times.read += layers_wait_s(reader);
     layers_stop(reader);
     forward_release(&r->forward);
+    forward_release(&r->merged);
     return status;
 }
 
-/* Observe everything, let the clustering decide over all layers, then merge in a second loop. */
-static int budget_loop(struct run *r)
+/* Observe and merge in one loop, unless something needs all layers' statistics first, or merging one
+ * part of the layers changes what the next part sees. */
+static int loops_run(struct run *r)
 {
-    int64_t ffn = r->touched[0]->dims.ffn;
-    int status = layers_loop(r, true, false);
+    int status = 0;
 
+    r->observation.collected = r->p.statistics != NULL;
+    if (r->plan.passes > 1) {
+        status = layers_loop(r, false);
+        r->observation.collected = true; /* the second loop keeps the first one's statistics */
+    }
     if (!status)
-        status = grouping_budget(r->c, r->touched, r->n_touched, &ffn);
-    if (status)
-        return status;
-    r->observation.collected = true; /* the second loop keeps the first one's statistics */
-    return layers_loop(r, false, true);
+        status = variant_budget(&r->p.v, r->stats);
+    return status ? status : layers_loop(r, true);
 }
 
 static void times_fix(struct run *r)
@@ -236,15 +267,38 @@ static void times_fix(struct run *r)
     r->times.total = now_s() - r->begin;
 }
 
+static int statistics_save(struct run *r)
+{
+    const struct model *m = r->p.m;
+    const struct layer_stats **stats = mem_new((size_t)m->desc.n_layers, sizeof *stats);
+    const struct layer_states **states = mem_new((size_t)m->desc.n_layers, sizeof *states);
+    char *path = output_path(&r->output, "statistics.safetensors");
+    size_t n = 0;
+    int status = stats && states && path ? 0 : HCSMOE_ENOMEM;
+
+    for (int l = 0; !status && l < m->desc.n_layers; l++)
+        if (layer_touched(r->c, m, l)) {
+            stats[n] = &r->stats[l];
+            states[n++] = &r->p.v.states[l];
+        }
+    if (!status)
+        status = statistics_write(path, r->c, &r->p, stats, states, n);
+    mem_free(stats);
+    mem_free(states);
+    mem_free(path);
+    return status;
+}
+
 static int tail_write(struct run *r)
 {
     const double begin = now_s();
     struct str ini = {0};
-    char *path = output_path(&r->output, "statistics.safetensors");
-    int status = path ? output_tail(&r->output, report_method(r->c, &r->p)) : HCSMOE_ENOMEM;
+    int status = output_tail(&r->output, report_method(r->c, &r->p));
 
+    if (!status && r->exact.writing)
+        status = output_tail(&r->exact, report_method(r->c, &r->p));
     if (!status)
-        status = statistics_write(path, r->c, &r->p, r->touched, r->n_touched);
+        status = statistics_save(r);
     if (!status)
         status = config_print(r->c, false, &ini);
     if (!status)
@@ -253,7 +307,6 @@ static int tail_write(struct run *r)
         status = report_result(&r->report, &r->p, &r->output);
     r->times.write += now_s() - begin;
     str_release(&ini);
-    mem_free(path);
     return status;
 }
 
@@ -280,19 +333,37 @@ static int report_write(struct run *r, const char *folder)
     return status;
 }
 
+/* The exact form of a collapsed result is wanted for one thing: to show by evaluation what collapsing
+ * cost. It goes when the run ends. */
+static int outputs_open(struct run *r)
+{
+    struct config *c = r->c;
+    int status = output_open(&r->output, r->p.m, c->output_path, c->layout, c->overwrite);
+    char *beside = NULL;
+
+    if (status || c->layout != LAYOUT_COLLAPSED || !r->p.eval)
+        return status;
+    beside = mem_printf("%s.exact", r->output.target);
+    status = beside ? output_open(&r->exact, r->p.m, beside, LAYOUT_MAPPED, true) : HCSMOE_ENOMEM;
+    mem_free(beside);
+    return status;
+}
+
 static int merge_run(struct run *r)
 {
     struct config *c = r->c;
     char *folder = NULL;
-    int status = output_open(&r->output, r->p.m, c->output_path, c->layout, c->overwrite);
+    int status = outputs_open(r);
 
     if (!status)
         status = stats_open(r);
+    r->watcher.config = c;
     if (!status)
         status = observation_open(&r->observation, c, r->p.m, r->p.needs,
-                                  r->p.forward ? r->p.batch.n_tokens : 0);
+                                  r->p.forward ? r->p.batch.n_tokens : 0, &r->watcher, 1);
     if (!status)
-        status = r->p.budget ? budget_loop(r) : layers_loop(r, true, true);
+        status = loops_run(r);
+    quality_release(&r->quality);
     observation_release(&r->observation);
     if (!status)
         status = tail_write(r);
@@ -328,22 +399,38 @@ static int evaluate_before(struct run *r)
     return status ? status : report_eval(&r->report, "before", result);
 }
 
-static int evaluate_after(struct run *r)
+/* A checkpoint that this run wrote. */
+static int evaluate_folder(struct run *r, const char *folder, const char *when, struct str *table)
 {
     struct config *c = r->c;
     struct model *m = NULL;
     json_t *result = NULL;
-    const double begin = now_s();
-    int status =
-        c->merges ? model_open(&m, c->output_path, NULL, c->family, &c->ini, c->registry, c->host)
-                  : 0;
+    int status = model_open(&m, folder, NULL, c->family, &c->ini, c->registry, c->host);
 
     if (!status)
-        status = evaluate_run(r->p.eval, c->merges ? m : r->p.m, c->memory_limit, &result,
-                              &r->report.table_after);
+        status = evaluate_run(r->p.eval, m, c->memory_limit, &result, table);
     model_close(m);
+    return status ? status : report_eval(&r->report, when, result);
+}
+
+static int evaluate_after(struct run *r)
+{
+    struct config *c = r->c;
+    const double begin = now_s();
+    json_t *result = NULL;
+    int status = 0;
+
+    if (r->exact.writing)
+        status = evaluate_folder(r, r->exact.temporary, "exact", &r->report.table_exact);
+    if (!status && c->merges) {
+        status = evaluate_folder(r, c->output_path, "after", &r->report.table_after);
+    } else if (!status) {
+        status = evaluate_run(r->p.eval, r->p.m, c->memory_limit, &result, &r->report.table_after);
+        if (!status)
+            status = report_eval(&r->report, "after", result);
+    }
     r->times.eval += now_s() - begin;
-    return status ? status : report_eval(&r->report, "after", result);
+    return status;
 }
 
 /* Standard output and result_path get the same text. */

@@ -17,11 +17,6 @@ enum {
         48 * 1024 * 1024, /* program, libraries, BLAS buffers of a few threads; seen: 30 to 45 MB */
 };
 
-bool layer_touched(const struct config *c, const struct model *m, int layer)
-{
-    return m->layers[layer].desc.is_moe && layer >= c->start_layer;
-}
-
 static int groups_check(const struct prepared *p, const struct config *c)
 {
     const struct model *m = p->m;
@@ -47,69 +42,80 @@ static int groups_check(const struct prepared *p, const struct config *c)
     return 0;
 }
 
-static hcsmoe_layer_dims layer_dims(const struct prepared *p, int layer)
-{
-    const struct layer_source *s = &p->m->layers[layer];
-    return (hcsmoe_layer_dims){
-        sizeof(hcsmoe_layer_dims), layer,       s->n_stored,      s->desc.top_k,
-        p->m->desc.width,          s->desc.ffn, p->batch.n_tokens};
-}
-
 /* config.json has one key for the width of all experts: a layer that keeps its own cannot stand
  * beside one that changes it. */
 static int width_check(const struct prepared *p, const struct config *c)
 {
     const struct model *m = p->m;
-    int64_t changed = 0;
-    int kept = -1;
+    int changed = -1, kept = -1;
 
     for (int l = 0; l < m->desc.n_layers; l++) {
-        hcsmoe_merge_shape shape = {.ffn = m->layers[l].desc.ffn};
-        const hcsmoe_layer_dims dims = layer_dims(p, l);
+        const bool touched = layer_touched(c, m, l);
+        const struct aim *aim = &p->v.aims[l];
         if (!m->layers[l].desc.is_moe)
             continue;
-        int status =
-            layer_touched(c, m, l) ? merge_shape(c, &dims, c->num_average_groups, &shape) : 0;
-        if (status)
-            return status;
-        if (shape.ffn == m->layers[l].desc.ffn)
-            kept = l;
+        if (touched && (!aim->n_groups || aim->ffn != m->layers[l].desc.ffn))
+            changed = l;
         else
-            changed = shape.ffn;
+            kept = l;
     }
-    if (changed && !m->desc.key_expert_ffn)
+    if (changed >= 0 && !m->desc.key_expert_ffn)
         return fail(HCSMOE_EUNSUPPORTED,
-                    "%s = %s gives experts of width %lld: the config.json of family %s has no key "
+                    "%s = %s changes the width of experts: the config.json of family %s has no key "
                     "for that",
                     config_where(c, "merge", "merge"), c->merge.component->c.name,
-                    (long long)changed, m->family.component->c.name);
-    if (changed && kept >= 0)
+                    m->family.component->c.name);
+    if (changed >= 0 && kept >= 0)
         return fail(HCSMOE_EINVAL,
                     "%s = %s gives experts of width %lld, but layer %d keeps %lld and config.json "
                     "has one width for all: [group] start_layer must be 0",
                     config_where(c, "merge", "merge"), c->merge.component->c.name,
-                    (long long)changed, kept, (long long)m->layers[kept].desc.ffn);
+                    (long long)p->v.aims[changed].ffn, kept, (long long)m->layers[kept].desc.ffn);
     return 0;
 }
 
 /* A run that keeps every expert is legal (a reference point of a sweep), but says so. */
-static int change_check(const struct prepared *p, const struct config *c)
+static void change_check(const struct prepared *p, const struct config *c)
 {
-    for (int l = 0; l < p->m->desc.n_layers; l++) {
-        hcsmoe_merge_shape shape;
-        const struct layer_source *s = &p->m->layers[l];
-        if (!layer_touched(c, p->m, l))
-            continue;
-        const hcsmoe_layer_dims dims = layer_dims(p, l);
-        int status = merge_shape(c, &dims, c->num_average_groups, &shape);
-        if (status || p->budget || shape.n_experts < s->n_stored || shape.ffn < s->desc.ffn)
-            return status;
-    }
-    log_line(
-        LOG_WARN,
-        "[group] num_average_groups = %lld keeps every expert of every layer: nothing is merged, "
-        "the output is a copy",
-        (long long)c->num_average_groups);
+    bool changes = p->budget;
+    for (int l = 0; l < p->m->desc.n_layers; l++)
+        if (layer_touched(c, p->m, l))
+            changes = changes || p->v.aims[l].n_groups < p->m->layers[l].n_stored ||
+                      p->v.aims[l].ffn < p->m->layers[l].desc.ffn;
+    if (!changes)
+        log_line(LOG_WARN,
+                 "[group] num_average_groups = %lld keeps every expert of every layer: nothing is "
+                 "merged, the output is a copy",
+                 (long long)c->num_average_groups);
+}
+
+/* What can be said of a collapsed layout before the groups are known. */
+static int collapse_possible(const struct prepared *p, const struct config *c)
+{
+    const struct model *m = p->m;
+    if (c->layout != LAYOUT_COLLAPSED)
+        return 0;
+    if (!m->desc.key_n_experts)
+        return fail(HCSMOE_EUNSUPPORTED,
+                    "%s = collapsed: the config.json of family %s has no key for the number of "
+                    "experts",
+                    config_where(c, "output", "layout"), m->family.component->c.name);
+    for (int l = 0; l < m->desc.n_layers; l++)
+        if (m->layers[l].desc.is_moe && !layer_touched(c, m, l) &&
+            m->layers[l].n_stored != c->num_average_groups)
+            return fail(HCSMOE_EINVAL,
+                        "%s = collapsed has one number of experts for all layers, but layer %d "
+                        "keeps its %lld: [group] start_layer must be 0",
+                        config_where(c, "output", "layout"), l, (long long)m->layers[l].n_stored);
+    return 0;
+}
+
+/* Chunks of layers that see the model as the chunks before left it. */
+static int partition_check(const struct prepared *p, const struct config *c)
+{
+    if (c->partition > p->n_touched)
+        return fail(HCSMOE_EINVAL, "%s = %lld: %d layers are merged",
+                    config_where(c, "merge", "partition"), (long long)c->partition, p->n_touched);
     return 0;
 }
 
@@ -126,33 +132,59 @@ static int calibration_open(struct prepared *p, const struct config *c)
     return status;
 }
 
+/* What merging needs of a config beside the model: checked, and the aims of all layers. */
+static int merge_prepare(struct prepared *p, struct config *c)
+{
+    int status;
+
+    p->needs = config_needs(c);
+    p->forward = (p->needs & HCSMOE_STAT_FORWARD) != 0;
+    for (int l = 0; l < p->m->desc.n_layers; l++)
+        p->n_touched += layer_touched(c, p->m, l);
+    status = groups_check(p, c);
+    if (!status)
+        status = collapse_possible(p, c);
+    if (!status)
+        status = partition_check(p, c);
+    return status;
+}
+
+static int aims_prepare(struct prepared *p, struct config *c)
+{
+    int status = variant_open(&p->v, c, p->m, p->forward ? p->batch.n_tokens : 0);
+
+    if (status)
+        return status;
+    p->budget = p->v.budget;
+    change_check(p, c);
+    status = width_check(p, c);
+    if (!status)
+        status = statistics_find(&p->statistics, c, p);
+    /* With all statistics at hand the tokens pass again only for methods that look at them. */
+    if (!status && p->statistics && !(p->needs & HCSMOE_STAT_LAYER_INPUT))
+        p->forward = false;
+    return status;
+}
+
 int prepare(struct prepared *p, struct config *c)
 {
     *p = (struct prepared){0};
     int status =
         model_open(&p->m, c->model_name, c->model_path, c->family, &c->ini, c->registry, c->host);
 
-    if (!status && c->merges) {
-        p->needs = config_needs(c);
-        p->forward = (p->needs & HCSMOE_STAT_FORWARD) != 0;
-        p->budget = grouping_wants_budget(c);
-        for (int l = 0; l < p->m->desc.n_layers; l++)
-            p->n_touched += layer_touched(c, p->m, l);
-        status = groups_check(p, c);
-        if (!status) {
-            status = output_check(c->output_path, p->m, c->overwrite);
-            if (status)
-                fail_in(status, "%s", config_where(c, "output", "output_path"));
-        }
-        if (!status)
-            status = change_check(p, c);
-        if (!status)
-            status = width_check(p, c);
+    if (!status && c->merges)
+        status = merge_prepare(p, c);
+    if (!status && c->merges && c->output_path) {
+        status = output_check(c->output_path, p->m, c->overwrite);
+        if (status)
+            fail_in(status, "%s", config_where(c, "output", "output_path"));
     }
     if (!status && (p->forward || c->evaluates))
         status = tokenizer_open(&p->tokenizer, c->model_name);
     if (!status && p->forward)
         status = calibration_open(p, c);
+    if (!status && c->merges)
+        status = aims_prepare(p, c);
     if (!status && c->evaluates)
         status =
             eval_plan_open(&p->eval, &c->eval, c->registry, c->host, p->tokenizer, p->m->context);
@@ -164,6 +196,9 @@ int prepare(struct prepared *p, struct config *c)
 void prepared_release(struct prepared *p)
 {
     eval_plan_close(p->eval);
+    statistics_close(p->statistics);
+    if (p->v.m)
+        variant_release(&p->v);
     batch_release(&p->batch);
     corpus_release(&p->blocks);
     tokenizer_close(p->tokenizer);
@@ -179,9 +214,17 @@ static double pass_flops(const struct prepared *p)
     for (int l = 0; l < p->m->desc.n_layers; l++) {
         const struct layer_source *s = &p->m->layers[l];
         sum += forward_flops(p->m, &p->batch, l);
-        if (s->desc.is_moe && (p->needs & HCSMOE_STAT_OUTPUT_MEAN))
-            sum += 4.0 * (double)p->batch.n_tokens * (double)(s->n_stored - s->desc.top_k) *
-                   (double)s->desc.ffn * (double)p->m->desc.width;
+        if (!s->desc.is_moe || p->statistics)
+            continue;
+        const double all =
+            4.0 * (double)p->batch.n_tokens * (double)s->desc.ffn * (double)p->m->desc.width;
+        if (p->needs & HCSMOE_STAT_OUTPUT_MEAN)
+            sum += all * (double)(s->n_stored - s->desc.top_k);
+        if (p->needs & (HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT | HCSMOE_STAT_ENERGY |
+                        HCSMOE_STAT_ENERGY_SCALED))
+            sum += all * (double)s->n_stored;
+        if (p->needs & HCSMOE_STAT_OUTPUT)
+            sum += all / 2 * (double)s->n_stored;
     }
     return sum;
 }
@@ -222,23 +265,50 @@ static int64_t working_bytes(const struct prepared *p, const struct config *c)
 static int64_t result_bytes(const struct prepared *p, const struct config *c)
 {
     int64_t bytes = (int64_t)p->m->shards.bytes;
-    for (int l = 0; c->layout == LAYOUT_MAPPED && l < p->m->desc.n_layers; l++) {
+    for (int l = 0; l < p->m->desc.n_layers; l++) {
         const struct layer_source *s = &p->m->layers[l];
-        hcsmoe_merge_shape shape;
+        const struct aim *aim = &p->v.aims[l];
         if (!layer_touched(c, p->m, l))
-            continue;
-        const hcsmoe_layer_dims dims = layer_dims(p, l);
-        if (merge_shape(c, &dims, c->num_average_groups, &shape))
             continue;
         const uint64_t experts =
             s->fused_gate_up
                 ? s->fused_gate_up->size + s->fused_down->size
                 : (s->gate[0]->size + s->up[0]->size + s->down[0]->size) * (uint64_t)s->n_stored;
-        const double kept =
-            (double)(shape.n_experts * shape.ffn) / (double)(s->n_stored * s->desc.ffn);
+        /* n' of width F n / n' take as much as n of width F. */
+        const int64_t groups = !aim->n_groups                 ? aim->target
+                               : c->layout == LAYOUT_EXPANDED ? s->desc.n_experts
+                                                              : aim->n_groups;
+        const int64_t ffn = aim->n_groups ? aim->ffn : s->desc.ffn;
+        const double kept = (double)(groups * ffn) / (double)(s->n_stored * s->desc.ffn);
         bytes -= (int64_t)((double)experts * (1 - kept));
     }
     return bytes;
+}
+
+/* Of all layers, for groups of equal size; the working memory is that of the smallest group that
+ * the largest can be. */
+static int merge_plan(struct plan *plan, const struct prepared *p, const struct config *c)
+{
+    int status = 0;
+    for (int l = 0; !status && l < p->m->desc.n_layers; l++) {
+        const struct aim *aim = &p->v.aims[l];
+        const int64_t groups = aim->n_groups ? aim->n_groups : aim->target;
+        hcsmoe_merge_cost cost;
+        if (!layer_touched(c, p->m, l))
+            continue;
+        const hcsmoe_layer_dims dims = layer_dims(p->m, l, p->batch.n_tokens);
+        const int64_t members = (dims.n_experts + groups - 1) / groups;
+        if (members == 1 && aim->n_groups && aim->ffn == dims.ffn)
+            continue;
+        status = merge_cost(c, &dims, aim, members, &cost);
+        plan->merge_flops += cost.flops * (double)groups;
+        if (cost.bytes > plan->merge_bytes) {
+            plan->merge_bytes = cost.bytes;
+            plan->merge_members = members;
+            plan->merge_less = cost.less;
+        }
+    }
+    return status;
 }
 
 int plan_make(struct plan *plan, const struct prepared *p, const struct config *c)
@@ -250,15 +320,19 @@ int plan_make(struct plan *plan, const struct prepared *p, const struct config *
     *plan = (struct plan){0};
     plan->peak_bytes = PROCESS_BYTES + (int64_t)m->embed->size;
     if (c->merges) {
-        plan->passes = p->budget ? 2 : 1;
-        plan->flops = p->forward ? pass_flops(p) * plan->passes : 0;
+        plan->passes = (p->budget || c->partition > 1) && !p->statistics ? 2 : 1;
+        plan->flops = p->forward ? pass_flops(p) * (plan->passes + (c->partition > 1)) : 0;
+        status = merge_plan(plan, p, c);
+        if (status)
+            return status;
         plan->read_bytes = (int64_t)m->shards.bytes * plan->passes;
-        plan->write_bytes = plan->disk_bytes = result_bytes(p, c);
+        plan->write_bytes = plan->disk_bytes = c->output_path ? result_bytes(p, c) : 0;
         const int64_t head = (int64_t)m->embed->size;
         int64_t layers = 2 * (int64_t)m->layer_bytes_max;
         if (p->forward) {
             layers += forward_bytes(m, p->batch.n_tokens, p->batch.chunk_largest,
-                                    p->needs & HCSMOE_STAT_ROUTING_SCORE, mean) +
+                                    p->needs & HCSMOE_STAT_ROUTING_SCORE, mean) *
+                          (c->partition > 1 ? 2 : 1) +
                       observation_bytes(c, m, p->needs, p->batch.n_tokens) + working_bytes(p, c);
         }
         for (int l = 0, seen = 0; l < m->desc.n_layers && !seen; l++)
@@ -266,8 +340,9 @@ int plan_make(struct plan *plan, const struct prepared *p, const struct config *
                 layers += (int64_t)(m->layer_bytes_max / (uint64_t)m->layers[l].n_stored);
                 seen = 1;
             }
+        layers += plan->merge_bytes;
         plan->peak_bytes = PROCESS_BYTES + (layers > head ? layers : head);
-        char *parent = path_folder(c->output_path), *at = parent;
+        char *parent = path_folder(c->output_path ? c->output_path : "."), *at = parent;
         while (at && !path_exists(at)) {
             char *up = path_folder(at);
             mem_free(at);
@@ -298,17 +373,31 @@ void bytes_print(struct str *out, int64_t bytes)
     str_addf(out, u && x < 100 ? "%.1f %s" : "%.0f %s", x, unit[u]);
 }
 
-static void needs_print(struct str *out, uint64_t needs)
+static void methods_print(const struct config *c, int n_touched, struct str *out)
 {
-    static const char *const names[] = {
-        "weights",     "router_weight", "usage",  "routing_score", "router_gram", "output_mean",
-        "layer_input", "hidden",        "output", "weight_gram",   "tiles"};
-    bool first = true;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (needs & ((uint64_t)1 << i)) {
-            str_addf(out, "%s%s", first ? "" : ", ", names[i]);
-            first = false;
-        }
+    if (c->cluster.component) {
+        str_addf(out, "\nmerge       %d layers to %lld groups: %s", n_touched,
+                 (long long)c->num_average_groups, c->cluster.component->c.name);
+        for (int i = 0; i < c->n_bases; i++)
+            str_addf(out, "%s%s", i ? "+" : " on ", c->bases[i].component->c.name);
+    } else {
+        str_addf(out, "\nmerge       %d layers to the size of %lld experts: every expert alone",
+                 n_touched, (long long)c->num_average_groups);
+    }
+    str_addf(out, ", %s", c->merge.component->c.name);
+    if (c->partition > 1)
+        str_addf(out, ", in %lld parts", (long long)c->partition);
+}
+
+static void merge_print(const struct plan *plan, struct str *out)
+{
+    if (plan->merge_flops <= 0)
+        return;
+    str_addf(out, "working     %.3g FLOP of merging; a group of %lld takes ", plan->merge_flops,
+             (long long)plan->merge_members);
+    bytes_print(out, plan->merge_bytes);
+    str_addf(out, "%s%s%s\n", plan->merge_less ? ", less with " : "",
+             plan->merge_less ? plan->merge_less : "", "");
 }
 
 void plan_print(const struct plan *plan, const struct prepared *p, const struct config *c,
@@ -322,23 +411,23 @@ void plan_print(const struct plan *plan, const struct prepared *p, const struct 
     str_add(out, "\n");
     if (c->merges) {
         str_add(out, "statistics  ");
-        needs_print(out, p->needs);
+        needs_print(p->needs, out);
+        if (p->statistics)
+            str_addf(out, "; read from %s", statistics_path(p->statistics));
         if (p->forward)
             str_addf(out, "; calibrate %lld x %lld tokens", (long long)p->blocks.n_blocks,
                      (long long)p->blocks.block_size);
-        else
+        else if (!p->statistics)
             str_add(out, "; no calibration");
-        str_addf(out, "\nmerge       %d layers to %lld groups: %s", p->n_touched,
-                 (long long)c->num_average_groups, c->cluster.component->c.name);
-        for (int i = 0; i < c->n_bases; i++)
-            str_addf(out, "%s%s", i ? "+" : " on ", c->bases[i].component->c.name);
-        str_addf(out, ", %s\nwork        %d pass%s, %.3g FLOP, read ", c->merge.component->c.name,
-                 plan->passes, plan->passes > 1 ? "es (observe all layers, then merge)" : "",
-                 plan->flops);
+        methods_print(c, p->n_touched, out);
+        str_addf(out, "\nwork        %d pass%s, %.3g FLOP, read ", plan->passes,
+                 plan->passes > 1 ? "es (observe all layers, then merge)" : "", plan->flops);
         bytes_print(out, plan->read_bytes);
         str_add(out, ", write ");
         bytes_print(out, plan->write_bytes);
-        str_add(out, "\ndisk        ");
+        str_add(out, "\n");
+        merge_print(plan, out);
+        str_add(out, "disk        ");
         bytes_print(out, plan->disk_bytes);
         str_add(out, " needed, ");
         bytes_print(out, plan->disk_free);
@@ -363,11 +452,12 @@ int plan_check(const struct plan *plan, const struct config *c)
 {
     if (c->memory_limit && plan->peak_bytes > c->memory_limit)
         return fail(HCSMOE_EINVAL,
-                    "%s = %lld: the plan needs %lld bytes; fewer n_sentences or a "
-                    "shorter block_size take less",
+                    "%s = %lld: the plan needs %lld bytes; %s%sfewer n_sentences or a shorter "
+                    "block_size take less",
                     config_where(c, "run", "memory_limit"), (long long)c->memory_limit,
-                    (long long)plan->peak_bytes);
-    if (c->merges && plan->disk_bytes > plan->disk_free)
+                    (long long)plan->peak_bytes, plan->merge_less ? plan->merge_less : "",
+                    plan->merge_less ? ", " : "");
+    if (c->merges && c->output_path && plan->disk_bytes > plan->disk_free)
         return fail(HCSMOE_EIO, "%s: the result needs %lld bytes, the disk has %lld",
                     c->output_path, (long long)plan->disk_bytes, (long long)plan->disk_free);
     return 0;

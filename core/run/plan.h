@@ -6,7 +6,8 @@
 #define CORE_RUN_PLAN_H
 
 #include "data/corpus.h"
-#include "run/merge.h"
+#include "run/statistics.h"
+#include "run/variant.h"
 
 /* Everything that a run opened and checked before it starts. */
 struct prepared {
@@ -16,13 +17,20 @@ struct prepared {
     struct batch batch;
     struct eval_plan *eval; /* NULL: no evaluation */
     uint64_t needs;
-    bool forward, budget;
+    bool forward;  /* the loops take the calibration tokens along */
+    bool budget;   /* something is decided over all layers */
     int n_touched; /* layers that are grouped and merged */
+    struct variant v;
+    struct statistics *statistics; /* of an earlier run, all that is needed; NULL: calibrate */
 };
 
 struct plan {
     int passes; /* over the layers, evaluation not counted */
     double flops, eval_flops;
+    double merge_flops;     /* of all groups, if they are of equal size */
+    int64_t merge_bytes;    /* working memory of a group of merge_members */
+    int64_t merge_members;  /* the least that the largest group can have */
+    const char *merge_less; /* option that makes it less; NULL: none */
     int64_t read_bytes, write_bytes, peak_bytes, disk_bytes, disk_free;
     int64_t documents, requests, eval_tokens;
 };
@@ -38,7 +46,6 @@ void plan_print(const struct plan *plan, const struct prepared *p, const struct 
 /* memory_limit and disk space. */
 int plan_check(const struct plan *plan, const struct config *c) MUST_CHECK;
 
-bool layer_touched(const struct config *c, const struct model *m, int layer);
 /* "1.5 GB" */
 void bytes_print(struct str *out, int64_t bytes);
 

@@ -105,14 +105,13 @@ static json_t *joins(const struct grouping *g, json_t *warnings)
     return a;
 }
 
-int report_layer(struct report *r, const struct config *c, const struct layer_stats *s,
-                 const struct grouping *g, const struct merged *x, double error)
+int report_layer(struct report *r, const struct layer_stats *s, const struct grouping *g,
+                 const struct merged *x, const struct loss *loss)
 {
     json_t *o = json_pack("{s:i}", "layer", s->dims.layer), *warnings = json_array(),
            *groups = json_array();
-    (void)c;
 
-    for (int64_t e = 0; e < x->router_rows; e++)
+    for (int64_t e = 0; e < x->layer.n_experts; e++)
         json_array_append_new(groups, json_integer(x->map[e]));
     json_object_set_new(o, "groups", groups);
     if (g->cores[0] >= 0) {
@@ -130,8 +129,14 @@ int report_layer(struct report *r, const struct config *c, const struct layer_st
     }
     if (g->n_joins)
         json_object_set_new(o, "merges", joins(g, warnings));
-    if (error >= 0)
-        json_object_set_new(o, "output_error", json_real(error));
+    if (x->total > 0)
+        json_object_set_new(o, "predicted_error", json_real(x->loss / x->total));
+    if (loss->error >= 0)
+        json_object_set_new(o, "output_error", json_real(loss->error));
+    if (loss->overlap >= 0)
+        json_object_set_new(o, "collapsed",
+                            json_pack("{s:f, s:f}", "routing_overlap", loss->overlap,
+                                      "output_error", loss->collapsed_error));
     json_object_set_new(o, "warnings", warnings);
     return json_array_append_new(r->layers, o) ? fail_memory(0) : 0;
 }
@@ -208,9 +213,17 @@ static void layer_text(const json_t *o, struct str *out)
         }
         str_add(out, "}");
     }
-    const json_t *error = json_object_get(o, "output_error");
+    const json_t *predicted = json_object_get(o, "predicted_error"),
+                 *error = json_object_get(o, "output_error"),
+                 *collapsed = json_object_get(o, "collapsed");
+    if (predicted)
+        str_addf(out, "  predicted %.4f", json_real_value(predicted));
     if (error)
         str_addf(out, "  output error %.4f", json_real_value(error));
+    if (collapsed)
+        str_addf(out, "; collapsed: %.0f%% of the routing, output error %.4f",
+                 100 * json_real_value(json_object_get(collapsed, "routing_overlap")),
+                 json_real_value(json_object_get(collapsed, "output_error")));
     str_add(out, "\n");
     json_array_foreach(json_object_get(o, "warnings"), i, x)
         str_addf(out, "           warning: %s\n", json_string_value(x));
@@ -239,8 +252,14 @@ int report_text(const struct report *r, struct str *out)
     }
     if (r->table_before.len)
         str_addf(out, "\nbefore\n%s", r->table_before.text);
+    if (r->table_exact.len)
+        str_addf(out, "\nafter, under the exact router\n%s", r->table_exact.text);
     if (r->table_after.len)
-        str_addf(out, "%s%s", r->table_before.len ? "\nafter\n" : "", r->table_after.text);
+        str_addf(out, "%s%s",
+                 r->table_exact.len    ? "\nafter, collapsed\n"
+                 : r->table_before.len ? "\nafter\n"
+                                       : "",
+                 r->table_after.text);
     const json_t *t = json_object_get(root, "time_s");
     if (t) {
         str_addf(out,
@@ -265,13 +284,16 @@ json_t *report_method(const struct config *c, const struct prepared *p)
     struct str bases = {0};
     for (int i = 0; i < c->n_bases; i++)
         str_addf(&bases, "%s%s", i ? "+" : "", c->bases[i].component->c.name);
-    json_t *method =
-        json_pack("{s:s, s:s, s:s}", "similarity_base", str_text(&bases),
-                  c->cluster.component->c.caps & HCSMOE_CAP_DOMINANT ? "dominant" : "cluster",
-                  c->cluster.component->c.name, "merge", c->merge.component->c.name);
+    json_t *method = json_pack("{s:s}", "merge", c->merge.component->c.name);
+    if (method && c->n_bases)
+        json_object_set_new(method, "similarity_base", json_string(str_text(&bases)));
+    if (method && c->cluster.component)
+        json_object_set_new(
+            method, c->cluster.component->c.caps & HCSMOE_CAP_DOMINANT ? "dominant" : "cluster",
+            json_string(c->cluster.component->c.name));
     str_release(&bases);
-    const struct instance *const of[] = {&c->cluster, &c->merge};
-    for (int k = 0; method && k < 2; k++)
+    const struct instance *const of[] = {&c->merge, &c->cluster};
+    for (int k = 0; method && k < (c->cluster.component ? 2 : 1); k++)
         for (uint32_t o = 0; o < of[k]->component->c.n_options; o++) {
             struct str value = {0};
             option_print(&of[k]->component->options[o], of[k]->opts, &value);
@@ -293,6 +315,7 @@ void report_release(struct report *r)
     json_decref(r->root);
     json_decref(r->layers);
     str_release(&r->table_before);
+    str_release(&r->table_exact);
     str_release(&r->table_after);
     *r = (struct report){0};
 }

@@ -17,15 +17,23 @@ struct times {
 /* The report as it grows. */
 struct report {
     json_t *root, *layers;
-    struct str table_before, table_after; /* markdown */
+    struct str table_before, table_exact, table_after; /* markdown */
+};
+
+/* What merging cost one layer on the quality tokens; < 0: not measured. */
+struct loss {
+    double error;           /* of the experts, under the same routing */
+    double collapsed_error; /* under the collapsed router */
+    double overlap;         /* of that routing with the exact one */
 };
 
 int report_open(struct report *r, const struct config *c, const struct prepared *p) MUST_CHECK;
-/* One merged layer. error < 0: not measured. */
-int report_layer(struct report *r, const struct config *c, const struct layer_stats *s,
-                 const struct grouping *g, const struct merged *x, double error) MUST_CHECK;
+/* One merged layer. */
+int report_layer(struct report *r, const struct layer_stats *s, const struct grouping *g,
+                 const struct merged *x, const struct loss *loss) MUST_CHECK;
 int report_result(struct report *r, const struct prepared *p, const struct output *o) MUST_CHECK;
-/* result: new reference, stored as eval.before or eval.after. */
+/* result: new reference, stored as eval.before, eval.exact (of a collapsed run, the same experts
+ * under the model's own router) or eval.after. */
 int report_eval(struct report *r, const char *when, json_t *result) MUST_CHECK;
 int report_end(struct report *r, const struct times *t, int64_t planned_bytes) MUST_CHECK;
 /* report.json's text (free with free()), and the same for people. */

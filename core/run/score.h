@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 
+struct batch;
+struct forward;
 struct model;
 
 /* Scores tokens[from..n) each given all before it. n - 1 tokens are fed to the model. 1 <= from <
@@ -28,5 +30,15 @@ struct score_request {
  * requests as the memory allows (bytes; 0: half of what is free) go through the layers in one pass.
  * Token ids are checked against the vocabulary. */
 int score_run(struct model *m, struct score_request *requests, size_t n, int64_t memory) MUST_CHECK;
+
+/* The requests as one batch for a caller that takes it through the layers itself, once for each of
+ * several models if it likes. */
+struct score_rows;
+int score_rows_open(struct score_rows **r, const struct model *m, struct score_request *requests,
+                    size_t n) MUST_CHECK;
+void score_rows_close(struct score_rows *r);
+const struct batch *score_rows_batch(const struct score_rows *r);
+/* Fills the requests from the hidden states after the last layer. */
+int score_rows_answer(struct score_rows *r, struct forward *f) MUST_CHECK;
 
 #endif

@@ -254,23 +254,14 @@ static const hcsmoe_component stub_tiles = {
 
 /*
  * stub-half: the front half of the lowest member. Looks at every token of the group before it
- * decides.
+ * decides, twice.
  */
-enum { HALF_TOKENS, HALF_PAIRS, HALF_LAST, HALF_SUM, HALF_STATES };
-
-static int32_t half_states(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims,
-                           hcsmoe_state *states, int32_t most)
-{
-    (void)self;
-    (void)h;
-    if (most < HALF_STATES)
-        return -1;
-    states[HALF_TOKENS] = state("tokens", HCSMOE_DTYPE_I64, 1, 1);
-    states[HALF_PAIRS] = state("pairs", HCSMOE_DTYPE_I64, 1, 1);
-    states[HALF_LAST] = state("last", HCSMOE_DTYPE_I64, 1, 1);
-    states[HALF_SUM] = state("h_sum", HCSMOE_DTYPE_F64, dims->ffn, 1);
-    return HALF_STATES;
-}
+struct half_seen {
+    const hcsmoe_host *h;
+    const hcsmoe_merge_args *a;
+    int64_t tokens, pairs, last;
+    double sum; /* of all h of the lowest member */
+};
 
 static hcsmoe_status half_shape(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims,
                                 hcsmoe_merge_shape *shape)
@@ -279,6 +270,7 @@ static hcsmoe_status half_shape(void *self, const hcsmoe_host *h, const hcsmoe_l
     if (dims->ffn < 2)
         return hcsmoe_failf(h, HCSMOE_EINVAL, "experts of width %lld have no half",
                             (long long)dims->ffn);
+    shape->n_experts = shape->n_target;
     shape->ffn = dims->ffn / 2;
     return HCSMOE_OK;
 }
@@ -303,40 +295,46 @@ static hcsmoe_status half_check(const hcsmoe_host *h, const hcsmoe_merge_args *a
     return status;
 }
 
-static hcsmoe_status half_accumulate(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a,
-                                     const hcsmoe_group_tile *tile)
+static hcsmoe_status half_token(struct half_seen *seen, const hcsmoe_group_tile *tile, int64_t t)
 {
-    int64_t *tokens = a->states[HALF_TOKENS].data, *pairs = a->states[HALF_PAIRS].data,
-            *last = a->states[HALF_LAST].data;
-    double *sum = a->states[HALF_SUM].data;
-    int64_t t, m, i;
+    const hcsmoe_merge_args *a = seen->a;
+    double weight = 0;
+    int likely = 1; /* renormalised: no member weighs less than its probability */
+    int64_t m, i;
 
-    (void)self;
-    if (!tile->hidden || a->n_states != HALF_STATES)
-        return hcsmoe_failf(h, HCSMOE_EPLUGIN, "tile without h");
-    for (t = 0; t < tile->n_tokens; t++) {
-        double weight = 0;
-        int likely = 1; /* renormalised: no member weighs less than its probability */
-        if ((*tokens > 0 && tile->tokens[t] <= *last) || tile->tokens[t] >= a->dims->n_tokens)
-            return hcsmoe_failf(h, HCSMOE_EPLUGIN, "token %lld after token %lld of %lld",
-                                (long long)tile->tokens[t], (long long)*last,
-                                (long long)a->dims->n_tokens);
-        *last = tile->tokens[t];
-        ++*tokens;
-        for (m = 0; m < a->n_members; m++) {
-            const double w = (double)tile->weights[t * a->n_members + m];
-            weight += w;
-            likely =
-                likely && (w == 0 || w + NEAR >= (double)tile->probabilities[t * a->n_members + m]);
-            *pairs += w > 0;
-        }
-        if (!(weight > 0) || weight > 1 + NEAR || !likely)
-            return hcsmoe_failf(h, HCSMOE_EPLUGIN, "token %lld: weights sum to %g%s",
-                                (long long)*last, weight, likely ? "" : ", below probability");
-        for (i = 0; i < a->dims->ffn; i++)
-            sum[i] += (double)tile->hidden[0][t * a->dims->ffn + i];
+    if ((seen->tokens > 0 && tile->tokens[t] <= seen->last) || tile->tokens[t] >= a->dims->n_tokens)
+        return hcsmoe_failf(seen->h, HCSMOE_EPLUGIN, "token %lld after token %lld of %lld",
+                            (long long)tile->tokens[t], (long long)seen->last,
+                            (long long)a->dims->n_tokens);
+    seen->last = tile->tokens[t];
+    seen->tokens++;
+    for (m = 0; m < a->n_members; m++) {
+        const double w = (double)tile->weights[t * a->n_members + m];
+        weight += w;
+        likely =
+            likely && (w == 0 || w + NEAR >= (double)tile->probabilities[t * a->n_members + m]);
+        seen->pairs += w > 0;
     }
-    return half_check(h, a, tile);
+    if (!(weight > 0) || weight > 1 + NEAR || !likely)
+        return hcsmoe_failf(seen->h, HCSMOE_EPLUGIN, "token %lld: weights sum to %g%s",
+                            (long long)seen->last, weight, likely ? "" : ", below probability");
+    for (i = 0; i < a->dims->ffn; i++)
+        seen->sum += (double)tile->hidden[0][t * a->dims->ffn + i];
+    return HCSMOE_OK;
+}
+
+static hcsmoe_status half_see(void *arg, const hcsmoe_group_tile *tile)
+{
+    struct half_seen *seen = arg;
+    hcsmoe_status status = HCSMOE_OK;
+    int64_t t;
+
+    if (!tile->hidden || !tile->probabilities || tile->n_tokens > HCSMOE_TILE_TOKENS)
+        return hcsmoe_failf(seen->h, HCSMOE_EPLUGIN, "tile of %lld tokens lacks what was asked for",
+                            (long long)tile->n_tokens);
+    for (t = 0; t < tile->n_tokens && status == HCSMOE_OK; t++)
+        status = half_token(seen, tile, t);
+    return status == HCSMOE_OK ? half_check(seen->h, seen->a, tile) : status;
 }
 
 static void rows_copy(const hcsmoe_tensor *from, const hcsmoe_tensor *to)
@@ -351,20 +349,25 @@ static void rows_copy(const hcsmoe_tensor *from, const hcsmoe_tensor *to)
 
 static hcsmoe_status half_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
 {
-    const int64_t pairs = *(const int64_t *)a->states[HALF_PAIRS].data;
-    const double *sum = a->states[HALF_SUM].data;
-    int64_t chosen = 0, i;
+    struct half_seen once = {.h = h, .a = a}, again = {.h = h, .a = a};
+    const uint32_t want = HCSMOE_TILE_HIDDEN | HCSMOE_TILE_PROBABILITIES;
+    int64_t chosen = 0, routed = 0, i;
+    hcsmoe_status status = a->tokens(a, want, half_see, &once);
 
     (void)self;
-    for (i = 0; i < a->n_members; i++)
+    if (status == HCSMOE_OK)
+        status = a->tokens(a, want, half_see, &again);
+    if (status != HCSMOE_OK)
+        return status;
+    for (i = 0; i < a->n_members; i++) {
         chosen += a->stats->usage_counts[a->members[i]];
-    if (pairs != chosen)
+        routed += a->routed[i];
+    }
+    if (once.pairs != chosen || routed != chosen || once.tokens != a->n_tokens)
         return hcsmoe_failf(h, HCSMOE_EPLUGIN, "group %d was chosen %lld times, %lld were shown",
-                            a->group, (long long)chosen, (long long)pairs);
-    for (i = 0; i < a->dims->ffn; i++)
-        if (!isfinite(sum[i]) || (pairs == 0 && sum[i] != 0))
-            return hcsmoe_failf(h, HCSMOE_EPLUGIN, "group %d: the states are not its own",
-                                a->group);
+                            a->group, (long long)chosen, (long long)once.pairs);
+    if (once.tokens != again.tokens || once.sum != again.sum)
+        return hcsmoe_failf(h, HCSMOE_EPLUGIN, "group %d: other tokens the second time", a->group);
     rows_copy(&a->gate[0], a->out_gate);
     rows_copy(&a->up[0], a->out_up);
     rows_copy(&a->down[0], a->out_down);
@@ -374,7 +377,6 @@ static hcsmoe_status half_merge(void *self, const hcsmoe_host *h, const hcsmoe_m
 static const hcsmoe_merge_ops half_ops = {
     .struct_size = sizeof half_ops,
     .shape = half_shape,
-    .accumulate = half_accumulate,
     .merge = half_merge,
 };
 
@@ -384,11 +386,10 @@ static const hcsmoe_component stub_half = {
     .name = "stub-half",
     .summary = "for tests: the front half of each group's first expert",
     .ops = &half_ops,
-    .needs = HCSMOE_STAT_WEIGHTS | HCSMOE_STAT_USAGE | HCSMOE_STAT_LAYER_INPUT | HCSMOE_STAT_HIDDEN,
-    .states = half_states,
+    .needs = HCSMOE_STAT_WEIGHTS | HCSMOE_STAT_USAGE | HCSMOE_STAT_LAYER_INPUT,
 };
 
-/* stub-prune: the lowest member alone, and the last expert is never chosen again. */
+/* stub-prune: the lowest member alone, and no other is ever chosen again. */
 typedef struct prune_opts {
     int64_t nan_layer;
 } prune_opts;
@@ -400,8 +401,11 @@ static const hcsmoe_option prune_options[] = {
 static hcsmoe_status prune_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
 {
     const prune_opts *o = self;
+    int64_t i;
 
     (void)h;
+    for (i = 1; i < a->n_members; i++)
+        a->pruned[i] = 1;
     rows_copy(&a->gate[0], a->out_gate);
     rows_copy(&a->up[0], a->out_up);
     rows_copy(&a->down[0], a->out_down);
@@ -410,29 +414,19 @@ static hcsmoe_status prune_merge(void *self, const hcsmoe_host *h, const hcsmoe_
     return HCSMOE_OK;
 }
 
-static hcsmoe_status prune_map(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims,
-                               const hcsmoe_stats *stats, int64_t *map)
-{
-    (void)self;
-    (void)h;
-    (void)stats;
-    map[dims->n_experts - 1] = -1;
-    return HCSMOE_OK;
-}
-
 static const hcsmoe_merge_ops prune_ops = {
     .struct_size = sizeof prune_ops,
     .merge = prune_merge,
-    .map = prune_map,
 };
 
 static const hcsmoe_component stub_prune = {
     .struct_size = sizeof stub_prune,
     .kind = HCSMOE_KIND_MERGE,
     .name = "stub-prune",
-    .summary = "for tests: each group's first expert; the layer's last expert is pruned",
+    .summary = "for tests: each group's first expert; the others are pruned",
     .ops = &prune_ops,
     .needs = HCSMOE_STAT_WEIGHTS,
+    .caps = HCSMOE_CAP_PRUNES,
     HCSMOE_OPTIONS(prune_opts, prune_options),
 };
 

@@ -7,7 +7,7 @@
 
 static const hcsmoe_component bad = {
     GOOD_COMPONENT,
-    .needs = HCSMOE_STAT_WEIGHTS | (uint64_t)1 << 12,
+    .needs = HCSMOE_STAT_WEIGHTS | (uint64_t)1 << 40,
 };
 
 BAD_PLUGIN(&bad)

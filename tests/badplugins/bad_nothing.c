@@ -44,9 +44,10 @@ static void alpha_destroy(const hcsmoe_host *h, void *self)
     h->free(h, self);
 }
 
-static uint64_t alpha_needs(const void *opts)
+static uint64_t alpha_needs(const void *opts, uint64_t caps)
 {
     const nothing_opts *o = opts;
+    (void)caps;
     return o->strict ? HCSMOE_STAT_USAGE : HCSMOE_STAT_WEIGHTS;
 }
 

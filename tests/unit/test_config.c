@@ -145,9 +145,9 @@ static void test_values_of_the_demo_are_read(void **state)
 static void test_assignments_replace_and_add_values(void **state)
 {
     const char *const assignments[] = {
-        "plugins.path=" PLUGINS,   "run.device=cpu",         "group.num_average_groups=6",
-        "calibration.seed=7",      "run.memory_limit=2G",    "group.hierarchical.linkage=single",
-        "group.start_layer=1",     "output.layout=expanded",
+        "plugins.path=" PLUGINS, "run.device=cpu",         "group.num_average_groups=6",
+        "calibration.seed=7",    "run.memory_limit=2G",    "group.hierarchical.linkage=single",
+        "group.start_layer=1",   "output.layout=expanded",
     };
     struct config *c;
 
@@ -292,7 +292,7 @@ static void test_value_out_of_range_is_refused(void **state)
            "0..4096");
     refuse(LEAST "[run]\nthreads = many\n", NULL, CONFIG_SHOW, ":10: [run] threads", "many");
     refuse(LEAST "layout = flat\n", NULL, CONFIG_SHOW, ":9: [output] layout",
-           "(have: mapped, expanded)");
+           "(have: mapped, expanded, collapsed)");
     refuse(LEAST "overwrite = maybe\n", NULL, CONFIG_SHOW, ":9: [output] overwrite",
            "must be yes or no");
     refuse(LEAST "[run]\nmemory_limit = 3X\n", NULL, CONFIG_SHOW, ":10: [run] memory_limit = 3X",
@@ -312,14 +312,12 @@ static void test_unknown_component_is_refused(void **state)
     (void)state;
     refuse(LEAST "[merge]\nmerge = frq\n", NULL, CONFIG_SHOW, ":10: [merge] merge",
            "did you mean 'freq'?");
-    refuse(LEAST, "group.cluster=hierarchicl", CONFIG_SHOW, NULL,
-           "-s group.cluster: no cluster");
+    refuse(LEAST, "group.cluster=hierarchicl", CONFIG_SHOW, NULL, "-s group.cluster: no cluster");
     refuse(LEAST, "group.similarity_base=expert-output+weigth", CONFIG_SHOW, NULL,
            "did you mean 'weight'?");
     refuse(LEAST, "group.similarity_base=weight+weight", CONFIG_SHOW, NULL,
            "'weight' is given twice");
-    refuse(LEAST, "group.dominant=hierarchical", CONFIG_SHOW, NULL,
-           "-s group.dominant: ");
+    refuse(LEAST, "group.dominant=hierarchical", CONFIG_SHOW, NULL, "-s group.dominant: ");
 }
 
 static void test_device_that_does_not_exist_is_refused(void **state)
@@ -352,8 +350,8 @@ static void test_only_a_run_looks_at_the_disk(void **state)
     must(open_text(&c, LEAST, NULL, CONFIG_SHOW));
     config_close(c);
     refuse(LEAST, NULL, CONFIG_RUN, ":2: [model] model_name", "m");
-    refuse(LEAST, "model.model_name=.", CONFIG_RUN, ":4: [calibration] data: no such file: ",
-           "/c.jsonl");
+    refuse(LEAST, "model.model_name=.", CONFIG_RUN,
+           ":4: [calibration] data: no such file: ", "/c.jsonl");
     refuse(LEAST, "model.model_name=someone/some-model", CONFIG_RUN, NULL, "someone/some-model");
 }
 
@@ -371,18 +369,19 @@ static void test_merge_no_needs_an_evaluation(void **state)
     config_close(c);
 }
 
-static void test_options_of_methods_not_chosen_are_refused(void **state)
+/* Left over from another experiment: known to some method, so a warning (test_e2e_methods.c). */
+static void test_options_of_methods_not_chosen_are_let_through(void **state)
 {
     struct config *c;
 
     (void)state;
-    refuse(LEAST "[group]\nstart = first\n", NULL, CONFIG_SHOW, ":10: [group]",
-           "no option 'start'");
-    refuse(LEAST, "group.random_start_center=yes", CONFIG_SHOW, NULL, "random_start_center");
-    must(open_text(&c, LEAST "[group]\nstart = first\n", "group.cluster=kmeans", CONFIG_SHOW));
+    must(open_text(&c, LEAST "[group]\nstart = first\n", NULL, CONFIG_SHOW));
     config_close(c);
-    refuse(LEAST "[group]\nlinkage = ward\n", "group.cluster=kmeans", CONFIG_SHOW, ":10: [group]",
-           "no option 'linkage'");
+    must(open_text(&c, LEAST "[group]\nlinkage = ward\n", "group.cluster=kmeans", CONFIG_SHOW));
+    config_close(c);
+    refuse(LEAST "[group]\nlinkages = ward\n", "group.cluster=kmeans", CONFIG_SHOW, ":10: [group]",
+           "no option 'linkages'");
+    refuse(LEAST "[group]\nkmeans.linkage = ward\n", NULL, CONFIG_SHOW, ":10: [group]", "linkage");
 }
 
 static void test_tools_leave_other_sections_alone(void **state)
@@ -416,7 +415,7 @@ int main(void)
         cmocka_unit_test(test_missing_keys_are_named),
         cmocka_unit_test(test_only_a_run_looks_at_the_disk),
         cmocka_unit_test(test_merge_no_needs_an_evaluation),
-        cmocka_unit_test(test_options_of_methods_not_chosen_are_refused),
+        cmocka_unit_test(test_options_of_methods_not_chosen_are_let_through),
         cmocka_unit_test(test_tools_leave_other_sections_alone),
     };
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);

@@ -43,7 +43,7 @@ static struct {
     int n_bases;
     double distances[E * E], similarities[E * E], base[BASES_MAX][E * E];
     int64_t sizes[BASES_MAX];
-    bool has_similarities;
+    bool has_distances, has_similarities;
     int64_t wanted;
 } told;
 
@@ -57,7 +57,9 @@ static hcsmoe_status told_cluster(void *self, const hcsmoe_host *h, const hcsmoe
     *a->n_joins = told.n_joins;
     told.n_bases = a->n_bases;
     told.wanted = a->n_groups;
-    memcpy(told.distances, a->distances, sizeof told.distances);
+    told.has_distances = a->distances != NULL;
+    if (a->distances)
+        memcpy(told.distances, a->distances, sizeof told.distances);
     told.has_similarities = a->similarities != NULL;
     if (a->similarities)
         memcpy(told.similarities, a->similarities, sizeof told.similarities);
@@ -68,7 +70,8 @@ static hcsmoe_status told_cluster(void *self, const hcsmoe_host *h, const hcsmoe
     return HCSMOE_OK;
 }
 
-static int64_t told_budget_groups[2], told_budget_ffn;
+static int64_t told_budget_groups[2];
+static const int64_t *told_budget_widths;
 
 static hcsmoe_status told_budget(void *self, const hcsmoe_host *h, hcsmoe_budget_args *a)
 {
@@ -76,7 +79,7 @@ static hcsmoe_status told_budget(void *self, const hcsmoe_host *h, hcsmoe_budget
     (void)h;
     for (int64_t i = 0; i < a->n_layers; i++)
         a->layers[i]->n_groups = told_budget_groups[i];
-    a->ffn = told_budget_ffn;
+    told_budget_widths = a->widths;
     return HCSMOE_OK;
 }
 
@@ -96,6 +99,8 @@ static struct component told_component = {
 struct fixture {
     struct config *c;
     struct layer_stats s;
+    struct layer_states states;
+    struct aim aim;
     struct grouping g;
     const struct component *chosen;
     double mean[E * D], gram[E * E];
@@ -111,8 +116,8 @@ static void fixture_open(struct fixture *f, const char *bases)
     log_level_set(LOG_ERROR);
     *f = (struct fixture){0};
     (void)snprintf(base, sizeof base, "group.similarity_base=%s", bases);
-    must(config_open(&f->c, SOURCE_DIR "/config/tiny_hc.ini", assignments, 3, NULL, 0,
-                     CONFIG_SHOW));
+    must(
+        config_open(&f->c, SOURCE_DIR "/config/tiny_hc.ini", assignments, 3, NULL, 0, CONFIG_SHOW));
     for (int e = 0; e < E; e++) {
         f->mean[e * D] = 0.6 * at[e];
         f->mean[e * D + 1] = 0.8 * at[e];
@@ -128,7 +133,7 @@ static void fixture_open(struct fixture *f, const char *bases)
                                     .n_tokens = 9};
     f->s.view = (hcsmoe_stats){
         .struct_size = sizeof f->s.view, .output_mean = f->mean, .router_gram = f->gram};
-    f->s.n_groups = 3;
+    f->aim = (struct aim){.target = 3, .n_groups = 3, .ffn = 4};
     must(grouping_open(&f->g, E));
 }
 
@@ -184,7 +189,7 @@ static void test_near_experts_form_groups_numbered_by_lowest_member(void **state
 
     (void)state;
     fixture_open(&f, "expert-output");
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     /* {10, 12}, {0, 1}, {4}: of two members either is as near to their mean, the lower counts. */
     expect_groups(&f.g, 3, LIST(0, 1, 2, 0, 1), LIST(0, 1, 2));
     assert_int_equal(f.g.n_joins, E - 1);
@@ -203,11 +208,11 @@ static void test_one_group_and_as_many_as_experts_work(void **state)
 
     (void)state;
     fixture_open(&f, "expert-output");
-    f.s.n_groups = 1;
-    must(grouping_make(&f.g, f.c, &f.s));
+    f.aim.n_groups = 1;
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     assert_int_equal(f.g.n_groups, 1);
-    f.s.n_groups = E;
-    must(grouping_make(&f.g, f.c, &f.s));
+    f.aim.n_groups = E;
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     expect_groups(&f.g, E, LIST(0, 1, 2, 3, 4), LIST(0, 1, 2, 3, 4));
     fixture_close(&f);
 }
@@ -219,10 +224,10 @@ static void test_labels_are_renumbered_by_first_occurrence_and_cores_follow(void
     (void)state;
     fixture_open(&f, "expert-output");
     tell(&f, 3, LIST(2, 0, 2, 1, 0), LIST(4, 3, 2));
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     expect_groups(&f.g, 3, LIST(0, 1, 0, 2, 1), LIST(2, 4, 3));
     tell(&f, 2, LIST(1, 1, 0, 0, 1), LIST(-1, 4)); /* a group may lack a core */
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     expect_groups(&f.g, 2, LIST(0, 0, 1, 1, 0), LIST(4, -1));
     fixture_close(&f);
 }
@@ -234,11 +239,13 @@ static void test_labels_without_meaning_are_refused(void **state)
     (void)state;
     fixture_open(&f, "expert-output");
     tell(&f, 3, LIST(0, 1, 3, 2, 0), LIST(0, 1, 3));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told: label 3 of expert 2 is not in 0..2");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told: label 3 of expert 2 is not in 0..2");
     tell(&f, 3, LIST(0, -1, 1, 2, 0), LIST(0, 1, 3));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told: label -1 of expert 1 is not in 0..2");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told: label -1 of expert 1 is not in 0..2");
     tell(&f, 3, LIST(0, 2, 2, 2, 0), LIST(0, 1, 1));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told: 3 groups, 1 of them empty");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim), "told: 3 groups, 1 of them empty");
     fixture_close(&f);
 }
 
@@ -249,9 +256,11 @@ static void test_cores_outside_their_group_are_refused(void **state)
     (void)state;
     fixture_open(&f, "expert-output");
     tell(&f, 2, LIST(0, 0, 1, 1, 1), LIST(0, 1));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told: core 1 is not a member of its group");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told: core 1 is not a member of its group");
     tell(&f, 2, LIST(0, 0, 1, 1, 1), LIST(0, E));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told: core 5 is not a member of its group");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told: core 5 is not a member of its group");
     fixture_close(&f);
 }
 
@@ -261,20 +270,24 @@ static void test_counts_out_of_range_are_refused(void **state)
 
     (void)state;
     fixture_open(&f, "expert-output");
-    f.s.n_groups = 0;
-    must_say(grouping_make(&f.g, f.c, &f.s), "layer 3: 0 groups wanted of 5 experts");
-    f.s.n_groups = E + 1;
-    must_say(grouping_make(&f.g, f.c, &f.s), "layer 3: 6 groups wanted of 5 experts");
-    f.s.n_groups = 2;
+    f.aim.n_groups = 0;
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "layer 3: 0 groups wanted of 5 experts");
+    f.aim.n_groups = E + 1;
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "layer 3: 6 groups wanted of 5 experts");
+    f.aim.n_groups = 2;
     tell(&f, 0, LIST(0, 0, 0, 0, 0), LIST(0));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told, layer 3: 0 groups, 0 joins of 5 experts");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told, layer 3: 0 groups, 0 joins of 5 experts");
     tell(&f, E + 1, LIST(0, 0, 0, 0, 0), LIST(0));
-    must_say(grouping_make(&f.g, f.c, &f.s), "told, layer 3: 6 groups");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim), "told, layer 3: 6 groups");
     tell(&f, 1, LIST(0, 0, 0, 0, 0), LIST(0));
     told.n_joins = E;
-    must_say(grouping_make(&f.g, f.c, &f.s), "told, layer 3: 1 groups, 5 joins of 5 experts");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "told, layer 3: 1 groups, 5 joins of 5 experts");
     told.n_joins = -1;
-    must_say(grouping_make(&f.g, f.c, &f.s), "-1 joins of 5 experts");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim), "-1 joins of 5 experts");
     fixture_close(&f);
 }
 
@@ -285,7 +298,7 @@ static void test_one_base_hands_its_distances_on_as_they_are(void **state)
     (void)state;
     fixture_open(&f, "expert-output");
     tell(&f, 1, LIST(0, 0, 0, 0, 0), LIST(0));
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     assert_int_equal(told.n_bases, 1);
     assert_int_equal(told.wanted, 3);
     assert_false(told.has_similarities);
@@ -313,7 +326,7 @@ static void test_several_bases_add_distances_divided_by_their_means(void **state
     (void)state;
     fixture_open(&f, "expert-output+router-logits");
     tell(&f, 1, LIST(0, 0, 0, 0, 0), LIST(0));
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     assert_int_equal(told.n_bases, 2);
     assert_int_equal(told.sizes[0], D);
     assert_true(fabs(told.base[1][0 * E + 1] - sqrt(3)) < NEAR); /* |Z_0|^2 + |Z_1|^2 = 1 + 2 */
@@ -332,7 +345,7 @@ static void test_base_without_any_difference_adds_nothing(void **state)
     fixture_open(&f, "expert-output+router-logits");
     memset(f.mean, 0, sizeof f.mean);
     tell(&f, 1, LIST(0, 0, 0, 0, 0), LIST(0));
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     assert_true(fabs(pairs_mean(told.distances) - 1) < NEAR); /* and no division by zero */
     fixture_close(&f);
 }
@@ -345,11 +358,11 @@ static void test_similarities_go_to_those_who_take_them(void **state)
     fixture_open(&f, "expert-output");
     told_component.c.caps = HCSMOE_CAP_SIMILARITIES_IN | HCSMOE_CAP_CORES_OUT;
     tell(&f, 1, LIST(0, 0, 0, 0, 0), LIST(0));
-    must(grouping_make(&f.g, f.c, &f.s));
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
     assert_true(told.has_similarities);
     assert_true(fabs(told.similarities[0 * E + 3] - 1) < NEAR);   /* the same direction */
     assert_true(fabs(told.similarities[0 * E + 1] - 0.5) < NEAR); /* no direction at all */
-    assert_true(told.distances[0 * E + 1] == 0);                  /* not asked for */
+    assert_false(told.has_distances);                             /* not asked for */
     fixture_close(&f);
 }
 
@@ -360,18 +373,21 @@ static void test_statistics_that_are_not_finite_are_refused(void **state)
     (void)state;
     fixture_open(&f, "expert-output");
     f.mean[2 * D + 1] = (double)NAN;
-    must_say(grouping_make(&f.g, f.c, &f.s), "expert 2: its mean output is not finite");
-    must_say(grouping_make(&f.g, f.c, &f.s), "expert-output");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "expert 2: its mean output is not finite");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim), "expert-output");
     f.mean[2 * D + 1] = 1e200; /* finite, but the square of the distance is not */
-    must_say(grouping_make(&f.g, f.c, &f.s), "experts 0 and 2: not a finite number");
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim),
+             "experts 0 and 2: not a finite number");
     fixture_close(&f);
 }
 
 static void test_budget_sets_groups_of_every_layer(void **state)
 {
+    static const int64_t widths[E + 1] = {0, 4, 2, 1, 1, 1};
     struct fixture f;
     struct layer_stats second;
-    int64_t ffn = 4;
+    struct aim aim = {.target = 2, .n_groups = 2, .ffn = 4};
 
     (void)state;
     fixture_open(&f, "expert-output");
@@ -380,18 +396,40 @@ static void test_budget_sets_groups_of_every_layer(void **state)
     assert_true(grouping_wants_budget(f.c));
     second = f.s;
     second.dims.layer = 4;
-    struct layer_stats *layers[] = {&f.s, &second};
+    const struct layer_stats *layers[] = {&f.s, &second};
+    const struct layer_states *states[] = {&f.states, &f.states};
+    struct aim *aims[] = {&f.aim, &aim};
     told_budget_groups[0] = 1;
     told_budget_groups[1] = E;
-    told_budget_ffn = 2;
-    must(grouping_budget(f.c, layers, 2, &ffn));
-    assert_int_equal(f.s.n_groups, 1);
-    assert_int_equal(second.n_groups, E);
-    assert_int_equal(ffn, 2);
+    must(grouping_budget(f.c, layers, states, aims, 2, NULL));
+    assert_null(told_budget_widths);
+    assert_int_equal(f.aim.target, 1);
+    assert_int_equal(aim.target, E);
+    assert_int_equal(aim.n_groups, 2);
+    /* A number that the merge left open is the groups' number, not a new target. */
+    must(grouping_budget(f.c, layers, states, aims, 2, widths));
+    assert_ptr_equal(told_budget_widths, widths);
+    assert_int_equal(aim.n_groups, E);
     told_budget_groups[1] = E + 1;
-    must_say(grouping_budget(f.c, layers, 2, &ffn), "told: layer 4 gets 6 groups of 5 experts");
+    must_say(grouping_budget(f.c, layers, states, aims, 2, NULL),
+             "told: layer 4 gets 6 groups of 5 experts");
     told_budget_groups[1] = 0;
-    must_say(grouping_budget(f.c, layers, 2, &ffn), "told: layer 4 gets 0 groups of 5 experts");
+    must_say(grouping_budget(f.c, layers, states, aims, 2, NULL),
+             "told: layer 4 gets 0 groups of 5 experts");
+    fixture_close(&f);
+}
+
+static void test_experts_may_be_left_out_by_those_who_say_so(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, "expert-output");
+    tell(&f, 2, LIST(-1, 1, -1, 0, 1), LIST(3, 1));
+    must_say(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim), "label -1 of expert 0");
+    told_component.c.caps |= HCSMOE_CAP_LEAVES_OUT;
+    must(grouping_make(&f.g, f.c, &f.s, &f.states, &f.aim));
+    expect_groups(&f.g, 2, LIST(-1, 0, -1, 1, 0), LIST(1, 3));
     fixture_close(&f);
 }
 
@@ -411,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_similarities_go_to_those_who_take_them),
         cmocka_unit_test(test_statistics_that_are_not_finite_are_refused),
         cmocka_unit_test(test_budget_sets_groups_of_every_layer),
+        cmocka_unit_test(test_experts_may_be_left_out_by_those_who_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,11 +25,11 @@
 static const struct {
     const char *name, *message;
 } bad[] = {
-    {"abi_major", " needs hcsmoe ABI 1.1, this is 0.1: upgrade hcsmoe or rebuild the plugin "
+    {"abi_major", " needs hcsmoe ABI 1.2, this is 0.2: upgrade hcsmoe or rebuild the plugin "
                   "(before 1.0 the minor must match exactly)"},
-    {"abi_minor", " needs hcsmoe ABI 0.3, this is 0.1: upgrade hcsmoe or rebuild the plugin "
+    {"abi_minor", " needs hcsmoe ABI 0.4, this is 0.2: upgrade hcsmoe or rebuild the plugin "
                   "(before 1.0 the minor must match exactly)"},
-    {"caps", ": merge/bad: has capability 40, this hcsmoe knows 0..7"},
+    {"caps", ": merge/bad: has capability 40, this hcsmoe knows 0..11"},
     {"cluster_function", ": cluster/bad: the function cluster is missing"},
     {"component_size", ": component 1: struct_size 16: must be at least 104"},
     {"declines", ": no fish in this pond"},
@@ -43,7 +43,7 @@ static const struct {
     {"missing_function", ": cannot be loaded: undefined symbol: hcsmoe_nowhere"},
     {"model_function", ": model/bad: the function probe is missing"},
     {"name", ": component 1: name '../bad': must be 1..64 characters out of a-z 0-9 _ -"},
-    {"needs", ": merge/bad: needs statistic 12, this hcsmoe knows 0..10"},
+    {"needs", ": merge/bad: needs statistic 40, this hcsmoe knows 0..13"},
     {"no_components", " has no components"},
     {"no_id", " has no id"},
     {"no_name", ": component 1: has no name"},
@@ -51,7 +51,7 @@ static const struct {
     {"no_spec", ": task/bad: the task has no spec"},
     {"no_summary", ": merge/bad: has no summary"},
     {"no_version", " has no version"},
-    {"ops_size", ": merge/bad: struct_size 8 of its ops: must be at least 48"},
+    {"ops_size", ": merge/bad: struct_size 8 of its ops: must be at least 40"},
     {"option_alignment", ": merge/bad: option 'n': its offset 4 is no multiple of 8"},
     {"option_bool", ": merge/bad: option 'b': its default 2 is neither 0 nor 1"},
     {"option_choice", ": merge/bad: option 'how': its default 3 is none of its choices"},

@@ -206,10 +206,11 @@ struct own_opts {
     const char *must;
 };
 
-static uint64_t own_needs(const void *opts)
+static uint64_t own_needs(const void *opts, uint64_t caps)
 {
     const struct own_opts *o = opts;
 
+    (void)caps;
     return o->any == 77 ? (uint64_t)1 << 20 : 0;
 }
 
@@ -309,11 +310,11 @@ static void test_needs_that_options_decide_are_checked(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(own_from(f, "group.any=77", true), HCSMOE_EUNSUPPORTED);
-    assert_string_equal(fail_message(), "cluster/own: needs statistic 20, this hcsmoe knows 0..10");
+    assert_string_equal(fail_message(), "cluster/own: needs statistic 20, this hcsmoe knows 0..13");
     assert_int_equal(read_text(f, "[merge]\nstrict = yes\n"), 0);
-    assert_true(instance_needs(&f->instance) == HCSMOE_STAT_USAGE);
+    assert_true(instance_needs(&f->instance, 0) == HCSMOE_STAT_USAGE);
     assert_int_equal(read_text(f, "[merge]\nstrict = no\n"), 0);
-    assert_true(instance_needs(&f->instance) == HCSMOE_STAT_WEIGHTS);
+    assert_true(instance_needs(&f->instance, 0) == HCSMOE_STAT_WEIGHTS);
 }
 
 static void test_create_runs_in_a_frame_and_destroy_frees(void **state)

@@ -164,7 +164,6 @@ static void test_freq_needs_weights_and_usage_and_leaves_groups_of_one_to_the_ho
     assert_int_equal(component->needs, HCSMOE_STAT_WEIGHTS | HCSMOE_STAT_USAGE);
     assert_int_equal(ops->singletons, 0);
     assert_null(ops->shape);
-    assert_null(ops->map);
 }
 
 int main(void)
