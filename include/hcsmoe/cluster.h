@@ -24,15 +24,17 @@ typedef struct hcsmoe_cluster_args {
     const hcsmoe_layer_dims *dims;
     const hcsmoe_stats *stats;
     int64_t n_groups;        /* wanted, 1..E */
+    int64_t ffn;             /* width of the merged experts */
     const double *distances; /* [E, E]; of several bases: the sum of each divided by its mean over
-                                the pairs */
+                                the pairs; NULL unless HCSMOE_CAP_DISTANCES_IN */
     const double *similarities;          /* [E, E]; NULL unless HCSMOE_CAP_SIMILARITIES_IN */
     const double *const *base_distances; /* [n_bases] of [E, E] */
     const int64_t *base_sizes;           /* [n_bases] columns of each base's features */
     const hcsmoe_tensor *states;         /* this component's own; NULL without */
     int32_t n_states, reserved1;
     /* results, all owned by the host */
-    int32_t *labels;    /* [E] 0..groups-1; the host renumbers by first occurrence */
+    int32_t *labels;    /* [E] 0..groups-1; the host renumbers by first occurrence. -1: in no group,
+                           with HCSMOE_CAP_LEAVES_OUT */
     int32_t *cores;     /* [E] core of label g in cores[g]; -1: none */
     int64_t *groups;    /* how many labels there are */
     hcsmoe_join *joins; /* [E - 1] in order, also beyond the cut */
@@ -45,14 +47,19 @@ typedef struct hcsmoe_budget_layer {
     const hcsmoe_layer_dims *dims;
     const hcsmoe_stats *stats;
     const hcsmoe_tensor *states;
-    int64_t n_groups; /* in: the target; out: what this layer gets, 1..E */
+    int64_t n_groups; /* in: the target; out: what this layer gets, 1..E, of what `cluster` is then
+                         asked for */
 } hcsmoe_budget_layer;
 
 typedef struct hcsmoe_budget_args {
     uint32_t struct_size, reserved0;
     int64_t n_layers;
     hcsmoe_budget_layer *const *layers; /* [n_layers], ascending */
-    int64_t ffn; /* in: F; out: width of the merged experts (most methods leave it) */
+    /* [E + 1] width of the merged experts for every number of groups from the target to E, when the
+     * merge method leaves it to the clustering (HCSMOE_CAP_CHOOSES_GROUPS) how many there are: all
+     * layers get the same number then. NULL: the number is given. */
+    const int64_t *widths;
+    int64_t ffn; /* width of the merged experts when the number is given */
 } hcsmoe_budget_args;
 
 typedef struct hcsmoe_cluster_ops {

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 #define HCSMOE_ABI_MAJOR 0
-#define HCSMOE_ABI_MINOR_LATEST 1
+#define HCSMOE_ABI_MINOR_LATEST 2
 /* The minor that a plugin needs; while the major is 0 it must be the host's own. */
 #ifndef HCSMOE_ABI_MINOR
 #define HCSMOE_ABI_MINOR HCSMOE_ABI_MINOR_LATEST

@@ -186,6 +186,21 @@ struct hcsmoe_kernels {
                            const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
     /* 0 when all values of a tensor (F32, F16, BF16) are finite, else 1. [any] */
     hcsmoe_status (*has_nonfinite)(const hcsmoe_kernels *k, const hcsmoe_tensor *t, int32_t *found);
+    /* Symmetric matrices, F32 or F64: only the entries of row i, column j <= i are read and written.
+     * c[n, n] = alpha a^T a + beta c of a[kk, n]. error 2e-6 * sqrt(kk), 4e-15 * sqrt(kk) */
+    hcsmoe_status (*syrk)(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, int64_t kk,
+                          double alpha, const void *a, int64_t lda, double beta, void *c,
+                          int64_t ldc);
+    /* a[n, n] = l l^T, l in place of a. *failed: 0, or 1 + the first row whose pivot is not positive
+     * and finite: a is spoiled then. */
+    hcsmoe_status (*cholesky)(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *a,
+                              int64_t lda, int64_t *failed);
+    /* Every row of b[m, n] := row (l l^T)^-1. */
+    hcsmoe_status (*cholesky_solve)(const hcsmoe_kernels *k, uint32_t dtype, int64_t m, int64_t n,
+                                    const void *l, int64_t ldl, void *b, int64_t ldb);
+    /* (l l^T)^-1 in place of l. */
+    hcsmoe_status (*cholesky_inverse)(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *l,
+                                      int64_t ldl);
 };
 
 /* ops of a kind-KERNELS component; its name is a value of [run] device. */

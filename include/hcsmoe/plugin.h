@@ -43,7 +43,16 @@ enum {
 #define HCSMOE_CAP_SIMILARITIES_IN ((uint64_t)1 << 5) /* a clustering that reads similarities */
 #define HCSMOE_CAP_CORES_IN ((uint64_t)1 << 6)  /* a merge that reads the core of each group */
 #define HCSMOE_CAP_CORES_OUT ((uint64_t)1 << 7) /* a clustering that gives cores */
-#define HCSMOE_CAP_KNOWN (((uint64_t)1 << 8) - 1)
+#define HCSMOE_CAP_NO_GROUPS                                                                       \
+    ((uint64_t)1 << 8) /* a merge that takes every expert alone: nothing is clustered, and [group]   \
+                          may set num_average_groups and start_layer only */
+#define HCSMOE_CAP_LEAVES_OUT                                                                      \
+    ((uint64_t)1 << 9) /* a clustering whose labels may be -1: the expert is in no group */
+#define HCSMOE_CAP_PRUNES                                                                          \
+    ((uint64_t)1 << 10) /* a merge after which the router may be denied experts */
+#define HCSMOE_CAP_CHOOSES_GROUPS                                                                  \
+    ((uint64_t)1 << 11) /* a clustering whose budget can choose the number of groups */
+#define HCSMOE_CAP_KNOWN (((uint64_t)1 << 12) - 1)
 
 /* One row of the menu. Static data. */
 typedef struct hcsmoe_component {
@@ -57,8 +66,9 @@ typedef struct hcsmoe_component {
     const hcsmoe_option *options;
     uint32_t n_options, option_size; /* option_size: sizeof(hcsmoe_option) as the plugin knew it */
     size_t opts_size;                /* of the struct that the options' offsets refer to */
-    uint64_t (*needs_for)(
-        const void *opts); /* [main] in place of needs when an option decides; NULL: needs */
+    /* [main] in place of needs when an option decides; NULL: needs. caps: of a similarity base, those
+     * of the chosen clustering (is it asked for distances or similarities?); else 0. */
+    uint64_t (*needs_for)(const void *opts, uint64_t caps);
     /* [main] opts as the table says; NULL: no state, self is opts itself */
     hcsmoe_status (*create)(const hcsmoe_host *h, const void *opts, void **self);
     void (*destroy)(const hcsmoe_host *h, void *self); /* [main] */
@@ -66,6 +76,9 @@ typedef struct hcsmoe_component {
      */
     int32_t (*states)(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims,
                       hcsmoe_state *states, int32_t most);
+    /* [main] 0: this option, which the user set, changes nothing with the others as they are; the
+     * host warns. caps as for needs_for. NULL: every option always counts. */
+    int32_t (*has_effect)(const void *opts, uint64_t caps, const char *option);
 } hcsmoe_component;
 
 typedef struct hcsmoe_plugin {

@@ -29,14 +29,19 @@ extern "C" {
 #define HCSMOE_STAT_OUTPUT                                                                         \
     ((uint64_t)1 << 8) /* tile.output in accumulate: every expert's y on every token */
 #define HCSMOE_STAT_WEIGHT_GRAM ((uint64_t)1 << 9) /* weight_gram; no forward pass */
-#define HCSMOE_STAT_TILES                                                                          \
-    ((uint64_t)1 << 10) /* accumulate is called although no other bit asks for a forward pass */
-#define HCSMOE_STAT_KNOWN (((uint64_t)1 << 11) - 1)
+#define HCSMOE_STAT_TILES ((uint64_t)1 << 10) /* accumulate is called, with what costs nothing */
+#define HCSMOE_STAT_WEIGHT_PRODUCT ((uint64_t)1 << 11) /* weight_product; no forward pass */
+#define HCSMOE_STAT_ENERGY ((uint64_t)1 << 12)         /* energy; every expert on every token */
+#define HCSMOE_STAT_ENERGY_SCALED                                                                  \
+    ((uint64_t)1 << 13) /* energy_scaled; every expert on every token */
+#define HCSMOE_STAT_KNOWN (((uint64_t)1 << 14) - 1)
+/* The bits with which the component's accumulate is called, and its states are kept. */
+#define HCSMOE_STAT_ACCUMULATE (HCSMOE_STAT_TILES | HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT)
 /* The bits that need calibration text. */
 #define HCSMOE_STAT_FORWARD                                                                        \
     (HCSMOE_STAT_USAGE | HCSMOE_STAT_ROUTING_SCORE | HCSMOE_STAT_ROUTER_GRAM |                     \
-     HCSMOE_STAT_OUTPUT_MEAN | HCSMOE_STAT_LAYER_INPUT | HCSMOE_STAT_HIDDEN | HCSMOE_STAT_OUTPUT | \
-     HCSMOE_STAT_TILES)
+     HCSMOE_STAT_OUTPUT_MEAN | HCSMOE_STAT_LAYER_INPUT | HCSMOE_STAT_ENERGY |                      \
+     HCSMOE_STAT_ENERGY_SCALED | HCSMOE_STAT_ACCUMULATE)
 
 /* One MoE layer's sizes. */
 typedef struct hcsmoe_layer_dims {
@@ -63,6 +68,14 @@ typedef struct hcsmoe_stats {
     const hcsmoe_tensor *router; /* [E, D] */
     const hcsmoe_tensor *gate, *up,
         *down; /* [E] tensors each, as stored; present with WEIGHTS, in cluster and merge calls */
+    const double *weight_product; /* [E, E] of (gate, down, up) flattened, as they are */
+    /* [E', E, F]: |column i of down_e|^2 times the sum over tokens t of w_te'^2 h_e,i(x_t)^2, w_te'
+     * the weight of e' in the forward pass (0: not routed to it). Entry (e', e, i) is what neuron i
+     * of e would put out on the tokens of e'. */
+    const double *energy;
+    /* The same with w_te'^2 times o_t: 1 / (mean square of the residual stream after the layer at t
+     * + 1e-6), divided by its mean over the tokens. */
+    const double *energy_scaled;
 } hcsmoe_stats;
 
 /* Consecutive calibration tokens of one layer, in order; the same tiles for any number of threads
@@ -80,8 +93,9 @@ typedef struct hcsmoe_tile {
 } hcsmoe_tile;
 
 /*
- * State that outlives a call: named tensors that a component declares and the host owns, saves with
- * the statistics and counts in the plan. Zero at first. F64, F32 or I64. Frozen: 64 bytes.
+ * State that outlives a call: named tensors that a similarity or clustering with an accumulate
+ * declares and the host owns, saves with the statistics and counts in the plan. Zero at first. F64,
+ * F32 or I64. What an option changes about the content has to change the name. Frozen: 64 bytes.
  */
 typedef struct hcsmoe_state {
     const char *name; /* static; [a-z0-9_] */
