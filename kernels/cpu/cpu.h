@@ -134,5 +134,13 @@ hcsmoe_status cpu_dgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_
                         int64_t n, int64_t kk, double alpha, const double *a, int64_t lda,
                         const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 hcsmoe_status cpu_has_nonfinite(const hcsmoe_kernels *k, const hcsmoe_tensor *t, int32_t *found);
+hcsmoe_status cpu_syrk(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, int64_t kk, double alpha,
+                       const void *a, int64_t lda, double beta, void *c, int64_t ldc);
+hcsmoe_status cpu_cholesky(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *a, int64_t lda,
+                           int64_t *failed);
+hcsmoe_status cpu_cholesky_solve(const hcsmoe_kernels *k, uint32_t dtype, int64_t m, int64_t n,
+                                 const void *l, int64_t ldl, void *b, int64_t ldb);
+hcsmoe_status cpu_cholesky_inverse(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *l,
+                                   int64_t ldl);
 
 #endif

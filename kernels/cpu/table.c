@@ -44,6 +44,10 @@ static void override(hcsmoe_kernels *t)
     t->sgemm = cpu_sgemm;
     t->dgemm = cpu_dgemm;
     t->has_nonfinite = cpu_has_nonfinite;
+    t->syrk = cpu_syrk;
+    t->cholesky = cpu_cholesky;
+    t->cholesky_solve = cpu_cholesky_solve;
+    t->cholesky_inverse = cpu_cholesky_inverse;
 }
 
 const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd)

@@ -16,6 +16,19 @@ double ref_get(const hcsmoe_tensor *t, int64_t i);
 /* Rounds once, to nearest even; too large becomes infinity, NaN stays NaN. */
 void ref_set(const hcsmoe_tensor *t, int64_t i, double value);
 
+/* Entry at of an F32 matrix, or of an F64 one. */
+static inline double ref_entry(uint32_t dtype, const void *x, int64_t at)
+{
+    return dtype == HCSMOE_DTYPE_F64 ? ((const double *)x)[at] : (double)((const float *)x)[at];
+}
+static inline void ref_set_entry(uint32_t dtype, void *x, int64_t at, double value)
+{
+    if (dtype == HCSMOE_DTYPE_F64)
+        ((double *)x)[at] = value;
+    else
+        ((float *)x)[at] = (float)value;
+}
+
 /* Host memory, from the host; the queues are always idle. */
 hcsmoe_status ref_alloc(const hcsmoe_kernels *k, size_t bytes, void **p);
 void ref_free(const hcsmoe_kernels *k, void *p);
@@ -42,8 +55,8 @@ hcsmoe_status ref_attention(const hcsmoe_kernels *k, const hcsmoe_attention_args
 hcsmoe_status ref_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t top_k,
                         int32_t renormalise, const float *logits, const int64_t *mask,
                         float *probabilities, int32_t *ids, float *weights);
-hcsmoe_status ref_map_experts(const hcsmoe_kernels *k, int64_t n, int32_t top_k,
-                              const int64_t *map, int32_t *ids, float *weights);
+hcsmoe_status ref_map_experts(const hcsmoe_kernels *k, int64_t n, int32_t top_k, const int64_t *map,
+                              int32_t *ids, float *weights);
 hcsmoe_status ref_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
 hcsmoe_status ref_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
 hcsmoe_status ref_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,
@@ -75,5 +88,13 @@ hcsmoe_status ref_dgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_
                         int64_t n, int64_t kk, double alpha, const double *a, int64_t lda,
                         const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 hcsmoe_status ref_has_nonfinite(const hcsmoe_kernels *k, const hcsmoe_tensor *t, int32_t *found);
+hcsmoe_status ref_syrk(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, int64_t kk, double alpha,
+                       const void *a, int64_t lda, double beta, void *c, int64_t ldc);
+hcsmoe_status ref_cholesky(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *a, int64_t lda,
+                           int64_t *failed);
+hcsmoe_status ref_cholesky_solve(const hcsmoe_kernels *k, uint32_t dtype, int64_t m, int64_t n,
+                                 const void *l, int64_t ldl, void *b, int64_t ldb);
+hcsmoe_status ref_cholesky_inverse(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, void *l,
+                                   int64_t ldl);
 
 #endif

@@ -34,4 +34,8 @@ void ref_table(hcsmoe_kernels *t)
     t->sgemm = ref_sgemm;
     t->dgemm = ref_dgemm;
     t->has_nonfinite = ref_has_nonfinite;
+    t->syrk = ref_syrk;
+    t->cholesky = ref_cholesky;
+    t->cholesky_solve = ref_cholesky_solve;
+    t->cholesky_inverse = ref_cholesky_inverse;
 }

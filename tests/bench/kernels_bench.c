@@ -268,6 +268,133 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     free(a.out);
 }
 
+void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
+void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info);
+
+enum { DENSE_SYRK, DENSE_CHOLESKY, DENSE_SOLVE, DENSE_INVERSE };
+
+/* What is done to x, [n, n] of dtype: by the kernel, or by BLAS and LAPACK on all threads. y: an argument. */
+struct dense_job {
+    int what;
+    uint32_t dtype;
+    int64_t n;
+    void *x;
+    const void *y;
+};
+
+static int dense_kernel(const hcsmoe_kernels *k, const struct dense_job *j)
+{
+    int64_t failed = 0;
+    hcsmoe_status status;
+    if (j->what == DENSE_SYRK)
+        status = k->syrk(k, j->dtype, j->n, j->n, 1.0, j->y, j->n, 0.0, j->x, j->n);
+    else if (j->what == DENSE_CHOLESKY)
+        status = k->cholesky(k, j->dtype, j->n, j->x, j->n, &failed);
+    else if (j->what == DENSE_SOLVE)
+        status = k->cholesky_solve(k, j->dtype, j->n, j->n, j->y, j->n, j->x, j->n);
+    else
+        status = k->cholesky_inverse(k, j->dtype, j->n, j->x, j->n);
+    return status == HCSMOE_OK && failed == 0;
+}
+
+static int dense_blas_double(const struct dense_job *j)
+{
+    int n = (int)j->n;
+    int info = 0;
+    if (j->what == DENSE_SYRK)
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, n, n, 1.0, j->y, n, 0.0, j->x, n);
+    else if (j->what == DENSE_CHOLESKY)
+        dpotrf_("U", &n, j->x, &n, &info);
+    else if (j->what == DENSE_INVERSE)
+        dpotri_("U", &n, j->x, &n, &info);
+    for (int i = 0; i < 2 && j->what == DENSE_SOLVE; i++)
+        cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, i == 0 ? CblasTrans : CblasNoTrans,
+                    CblasNonUnit, n, n, 1.0, j->y, n, j->x, n);
+    return info == 0;
+}
+
+static int dense_blas(const struct dense_job *j)
+{
+    int n = (int)j->n;
+    int info = 0;
+    if (j->dtype == HCSMOE_DTYPE_F64)
+        return dense_blas_double(j);
+    if (j->what == DENSE_SYRK)
+        cblas_ssyrk(CblasRowMajor, CblasLower, CblasTrans, n, n, 1.0f, j->y, n, 0.0f, j->x, n);
+    else if (j->what == DENSE_CHOLESKY)
+        spotrf_("U", &n, j->x, &n, &info);
+    else if (j->what == DENSE_INVERSE)
+        spotri_("U", &n, j->x, &n, &info);
+    for (int i = 0; i < 2 && j->what == DENSE_SOLVE; i++)
+        cblas_strsm(CblasRowMajor, CblasRight, CblasLower, i == 0 ? CblasTrans : CblasNoTrans,
+                    CblasNonUnit, n, n, 1.0f, j->y, n, j->x, n);
+    return info == 0;
+}
+
+/* A symmetric matrix with small entries and a large diagonal, so that it has a factor. */
+static void *definite(uint32_t dtype, int64_t n)
+{
+    float *x = floats(n * n, 1.0f / (float)n);
+    for (int64_t i = 0; i < n; i++)
+        x[i * n + i] = 2.0f;
+    if (dtype != HCSMOE_DTYPE_F64)
+        return x;
+    double *y = block(n * n * 8);
+    for (int64_t i = 0; i < n * n; i++)
+        y[i] = (double)x[i];
+    free(x);
+    return y;
+}
+
+static void measure_dense(const struct bench *b, const char *name, struct dense_job *j,
+                          const void *initial)
+{
+    static const double flops[] = {1.0, 1.0 / 3.0, 2.0, 2.0 / 3.0};
+    size_t bytes = (size_t)(j->n * j->n) * (j->dtype == HCSMOE_DTYPE_F64 ? 8 : 4);
+    struct clock kernel = {INFINITY, INFINITY};
+    struct clock blas = kernel;
+    int done = 1;
+    for (int i = 0; i < b->repeats && done; i++) {
+        memcpy(j->x, initial, bytes);
+        openblas_set_num_threads(b->threads);
+        struct clock start = now();
+        done = dense_blas(j);
+        best_since(&start, &blas);
+        openblas_set_num_threads(1);
+        memcpy(j->x, initial, bytes);
+        start = now();
+        done = dense_kernel(b->k, j) && done;
+        best_since(&start, &kernel);
+    }
+    double rate = flops[j->what] * 1e-9 * (double)j->n * (double)j->n * (double)j->n;
+    if (!done)
+        printf("%s: failed\n", name);
+    printf("%-44s %8.3f s %7.1f GF/s; BLAS %7.1f GF/s; ratio %.3f, by processor time %.3f\n", name,
+           kernel.wall, rate / kernel.wall, rate / blas.wall, blas.wall / kernel.wall,
+           blas.cpu / kernel.cpu);
+    fflush(stdout);
+}
+
+static void bench_dense(const struct bench *b, int what, uint32_t dtype, int64_t n)
+{
+    static const char *const names[] = {"syrk", "cholesky", "cholesky_solve", "cholesky_inverse"};
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s %s n%lld", names[what],
+                   dtype == HCSMOE_DTYPE_F64 ? "f64" : "f32", (long long)n);
+    if (!wanted(b, name))
+        return;
+    void *a = definite(dtype, n);
+    void *x = block(n * n * (dtype == HCSMOE_DTYPE_F64 ? 8 : 4));
+    struct dense_job j = {.what = what, .dtype = dtype, .n = n, .x = x, .y = a};
+    struct dense_job factor = {.what = DENSE_CHOLESKY, .dtype = dtype, .n = n, .x = a};
+    if (what == DENSE_SYRK || what == DENSE_CHOLESKY || dense_kernel(b->k, &factor))
+        measure_dense(b, name, &j, a);
+    free(a);
+    free(x);
+}
+
 int main(int argc, char **argv)
 {
     struct host h;
@@ -295,6 +422,17 @@ int main(int argc, char **argv)
     bench_attention(&b, "attention 400 x 12 behind 600, 32/8 of 128", 400, 12, 600, 32, 8, 128);
     bench_attention(&b, "attention 400 x 12 behind 600, 16/16 of 128", 400, 12, 600, 16, 16, 128);
     bench_attention(&b, "attention 4000 x 1 behind 100, 32/8 of 128", 4000, 1, 100, 32, 8, 128);
+    for (int what = DENSE_SYRK; what <= DENSE_INVERSE; what++) {
+        bench_dense(&b, what, HCSMOE_DTYPE_F32, 1024);
+        bench_dense(&b, what, HCSMOE_DTYPE_F32, 3584);
+        bench_dense(&b, what, HCSMOE_DTYPE_F64, 1024);
+        bench_dense(&b, what, HCSMOE_DTYPE_F64, 3584);
+        /* Minutes and gigabytes: only when it is asked for by name. */
+        if (b.only != NULL && strstr(b.only, "n14336") != NULL) {
+            bench_dense(&b, what, HCSMOE_DTYPE_F32, 14336);
+            bench_dense(&b, what, HCSMOE_DTYPE_F64, 14336);
+        }
+    }
     cpu_table_free(&h.abi, b.k);
     return 0;
 }

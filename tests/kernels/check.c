@@ -162,12 +162,14 @@ static void compare_row(struct check *c, const struct output *o, int64_t row, co
 }
 
 static void compare(struct check *c, const struct output *o, const char *ref, const char *one,
-                    const char *two)
+                    const char *two, const char *three)
 {
     size_t bytes = (size_t)(o->rows * o->columns) * element_bytes(o->type);
     c->comparisons++;
     if (memcmp(one - GUARD, two - GUARD, bytes + 2 * GUARD) != 0)
         check_fail(c, "one and two threads differ");
+    if (memcmp(one - GUARD, three - GUARD, bytes + 2 * GUARD) != 0)
+        check_fail(c, "one and three threads differ");
     for (int i = 0; i < GUARD; i++) {
         if ((unsigned char)one[bytes + (size_t)i] != GUARD_BYTE ||
             (unsigned char)one[i - GUARD] != GUARD_BYTE) {
@@ -193,10 +195,10 @@ static void compare(struct check *c, const struct output *o, const char *ref, co
 void check_outputs(struct check *c, check_call *call, void *args, const struct output *outputs,
                    int n_outputs)
 {
-    const hcsmoe_kernels *tables[3] = {c->ref, c->tables[0], c->tables[1]};
-    void *out[3][OUTPUTS_MOST] = {{NULL}};
+    const hcsmoe_kernels *tables[1 + TABLES] = {c->ref, c->tables[0], c->tables[1], c->tables[2]};
+    void *out[1 + TABLES][OUTPUTS_MOST] = {{NULL}};
     int ok = 1;
-    for (int t = 0; t < 3; t++) {
+    for (int t = 0; t < 1 + TABLES; t++) {
         for (int i = 0; i < n_outputs; i++)
             out[t][i] = output_new(&outputs[i]);
         hcsmoe_status status = call(tables[t], args, out[t]);
@@ -206,8 +208,8 @@ void check_outputs(struct check *c, check_call *call, void *args, const struct o
         }
     }
     for (int i = 0; i < n_outputs && ok; i++)
-        compare(c, &outputs[i], out[0][i], out[1][i], out[2][i]);
-    for (int t = 0; t < 3; t++)
+        compare(c, &outputs[i], out[0][i], out[1][i], out[2][i], out[3][i]);
+    for (int t = 0; t < 1 + TABLES; t++)
         for (int i = 0; i < n_outputs; i++)
             free((char *)out[t][i] - GUARD);
 }

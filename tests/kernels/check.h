@@ -11,6 +11,8 @@ struct cpu_simd;
 
 struct host;
 
+enum { TABLES = 3 };
+
 struct check {
     uint64_t seed;       /* of the whole run: printed, and an argument of the program */
     uint64_t state;      /* of the generator */
@@ -21,7 +23,7 @@ struct check {
     const struct cpu_simd *simd;
     struct host *host; /* of ref and tables[0]: keeps the last message */
     const hcsmoe_kernels *ref;
-    const hcsmoe_kernels *tables[2]; /* the same loops on hosts of 1 and of 2 threads */
+    const hcsmoe_kernels *tables[TABLES]; /* the same loops on hosts of 1, 2 and 3 threads */
     void *blocks[64]; /* inputs of this case */
     int n_blocks;
 };
@@ -56,7 +58,7 @@ enum { OUTPUTS_MOST = 3 };
 
 typedef hcsmoe_status check_call(const hcsmoe_kernels *k, void *args, void *const *out);
 
-/* Calls the references and both tables, each on outputs of its own, and compares: the tables' bits with each other,
+/* Calls the references and all tables, each on outputs of its own, and compares: the tables' bits with each other,
  * one of them with the references, and what lies around the outputs with what lay there. */
 void check_outputs(struct check *c, check_call *call, void *args, const struct output *outputs,
                    int n_outputs);
@@ -66,6 +68,7 @@ void check_fail(struct check *c, const char *format, ...) __attribute__((format(
 void check_rows(struct check *c);       /* rows.c: row by row kernels */
 void check_products(struct check *c);   /* products.c: linear, mlp, experts, attention, token_logprobs */
 void check_values(struct check *c);     /* values.c: grams, sums, conversions */
+void check_dense(struct check *c);      /* dense.c: symmetric matrices */
 void check_loops(struct check *c);      /* loops.c: once per set: exp, rounding, widening */
 void check_refusals(struct check *c);   /* refusals.c: once: what must be refused, and the message */
 

@@ -23,15 +23,16 @@ static void case_end(struct check *c)
 
 static int check_table(struct check *c, int64_t rounds)
 {
-    struct host hosts[2];
+    struct host hosts[TABLES];
     hcsmoe_kernels ref = {.struct_size = sizeof ref, .name = "ref"};
     host_init(&hosts[0], 1, 1);
     host_init(&hosts[1], 2, 3);
+    host_init(&hosts[2], 3, 2);
     ref_table(&ref);
     ref.host = &hosts[0].abi;
     c->host = &hosts[0];
     c->ref = &ref;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < TABLES; i++) {
         c->tables[i] = cpu_table(&hosts[i].abi, c->simd);
         if (c->tables[i] == NULL)
             return 0;
@@ -46,9 +47,11 @@ static int check_table(struct check *c, int64_t rounds)
         case_end(c);
         check_values(c);
         case_end(c);
+        check_dense(c);
+        case_end(c);
     }
     printf("%s: %lld comparisons\n", c->tables[0]->name, (long long)c->comparisons);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < TABLES; i++)
         cpu_table_free(&hosts[i].abi, c->tables[i]);
     return 1;
 }

@@ -86,10 +86,52 @@ static void check_sequences(struct check *c, const hcsmoe_kernels *k)
     refused(c, "attention", k->attention(k, &a), "attention: 2 heads, 3 of keys and values");
 }
 
+static void check_symmetric(struct check *c, const hcsmoe_kernels *k)
+{
+    double x[16] = {0};
+    int64_t failed;
+    uint32_t f64 = HCSMOE_DTYPE_F64;
+    refused(c, "syrk", k->syrk(k, HCSMOE_DTYPE_F16, 2, 2, 1.0, x, 2, 0.0, x, 2),
+            "syrk: dtype 2: must be F32 or F64");
+    refused(c, "syrk", k->syrk(k, f64, 2, -1, 1.0, x, 2, 0.0, x, 2),
+            "syrk: size -1: must be 0..2147483647");
+    refused(c, "syrk", k->syrk(k, f64, 3, 2, 1.0, x, 2, 0.0, x, 3),
+            "syrk: row stride 2: must be 3 at least");
+    refused(c, "syrk", k->syrk(k, f64, 3, 2, 1.0, x, 3, 0.0, x, 2),
+            "syrk: row stride 2: must be 3 at least");
+    refused(c, "cholesky", k->cholesky(k, HCSMOE_DTYPE_BF16, 2, x, 2, &failed),
+            "cholesky: dtype 3: must be F32 or F64");
+    refused(c, "cholesky", k->cholesky(k, f64, -3, x, 2, &failed),
+            "cholesky: size -3: must be 0..2147483647");
+    refused(c, "cholesky", k->cholesky(k, f64, 3, x, 2, &failed),
+            "cholesky: row stride 2: must be 3 at least");
+    refused(c, "cholesky_solve", k->cholesky_solve(k, 99, 1, 2, x, 2, x, 2),
+            "cholesky_solve: dtype 99: must be F32 or F64");
+    refused(c, "cholesky_solve", k->cholesky_solve(k, f64, -1, 2, x, 2, x, 2),
+            "cholesky_solve: size -1: must be 0..2147483647");
+    refused(c, "cholesky_solve", k->cholesky_solve(k, f64, 1, 3, x, 2, x, 3),
+            "cholesky_solve: row stride 2: must be 3 at least");
+    refused(c, "cholesky_solve", k->cholesky_solve(k, f64, 1, 3, x, 3, x, 2),
+            "cholesky_solve: row stride 2: must be 3 at least");
+    refused(c, "cholesky_inverse", k->cholesky_inverse(k, HCSMOE_DTYPE_I32, 2, x, 2),
+            "cholesky_inverse: dtype 6: must be F32 or F64");
+    refused(c, "cholesky_inverse", k->cholesky_inverse(k, f64, -1, x, 2),
+            "cholesky_inverse: size -1: must be 0..2147483647");
+    refused(c, "cholesky_inverse", k->cholesky_inverse(k, f64, 3, x, 2),
+            "cholesky_inverse: row stride 2: must be 3 at least");
+    x[0] = 1.0;
+    refused(c, "cholesky_inverse", k->cholesky_inverse(k, f64, 2, x, 2),
+            "cholesky_inverse: row 1: pivot 0: must be positive and finite");
+    x[3] = -2.0;
+    refused(c, "cholesky_solve", k->cholesky_solve(k, f64, 1, 2, x, 2, x + 4, 2),
+            "cholesky_solve: row 1: pivot -2: must be positive and finite");
+}
+
 void check_refusals(struct check *c)
 {
     (void)snprintf(c->shape, sizeof c->shape, "refusals");
     check_weights(c, c->tables[0]);
     check_expert_ids(c, c->tables[0]);
     check_sequences(c, c->tables[0]);
+    check_symmetric(c, c->tables[0]);
 }
