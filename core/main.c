@@ -25,6 +25,9 @@ const struct command commands[] = {
      "log-likelihoods of your own requests", "cms", 0, 0, cmd_score},
     {"tokenize", "hcsmoe tokenize -m FOLDER [--no-special] [--lines] < text",
      "token ids, a JSON array", "mnl", 0, 0, cmd_tokenize},
+    {"sweep", "hcsmoe sweep -c FILE --set section.key=a,b ... [--json OUT] [--write] [-s ...]",
+     "the product of settings of [group] and [merge], from one calibration", "cjsSw", 0, 0,
+     cmd_sweep},
     {"inspect", "hcsmoe inspect FOLDER", "what a checkpoint is, and how it was made", "s", 1, 1,
      cmd_inspect},
     {"expand", "hcsmoe expand IN OUT [-s output.overwrite=yes]",
@@ -123,6 +126,8 @@ static int args_parse(struct args *a, int argc, char **argv)
             letter = 'n', a->no_special = true;
         else if (!strcmp(word, "--lines"))
             letter = 'l', a->lines = true;
+        else if (!strcmp(word, "--write"))
+            letter = 'w', a->write = true;
         else if (option_takes(argv, argc, &i, "-c", &value))
             letter = 'c', a->ini = value;
         else if (option_takes(argv, argc, &i, "-m", &value))
@@ -132,6 +137,10 @@ static int args_parse(struct args *a, int argc, char **argv)
         else if (option_takes(argv, argc, &i, "--plugin", &value)) {
             if (value && a->n_plugins < REPEATED_MAX)
                 a->plugins[a->n_plugins++] = value;
+        } else if (option_takes(argv, argc, &i, "--set", &value)) {
+            letter = 'S';
+            if (value && a->n_axes < REPEATED_MAX)
+                a->axes[a->n_axes++] = value;
         } else if (option_takes(argv, argc, &i, "-s", &value)) {
             letter = 's';
             if (value && a->n_sets < REPEATED_MAX)
@@ -154,8 +163,8 @@ static int args_parse(struct args *a, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    const char *sets[REPEATED_MAX], *plugins[REPEATED_MAX], *words[64];
-    struct args a = {.sets = sets, .plugins = plugins, .words = words};
+    const char *sets[REPEATED_MAX], *plugins[REPEATED_MAX], *axes[REPEATED_MAX], *words[64];
+    struct args a = {.sets = sets, .plugins = plugins, .axes = axes, .words = words};
     const struct sigaction cancel = {.sa_handler = (void (*)(int))host_cancel,
                                      .sa_flags = (int)SA_RESETHAND};
 

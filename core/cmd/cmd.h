@@ -23,12 +23,15 @@ struct args {
     size_t n_sets, n_plugins;
     const char **words; /* what is left */
     size_t n_words;
-    bool no_special, lines;
+    const char **axes; /* --set */
+    size_t n_axes;
+    bool no_special, lines, write;
 };
 
 struct command {
     const char *name, *usage, *summary;
-    const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special */
+    const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special,
+                          S --set, w --write */
     int words_least, words_most;
     int (*run)(const struct args *a);
 };
@@ -43,6 +46,7 @@ int cmd_eval(const struct args *a);
 int cmd_score(const struct args *a);
 int cmd_tokenize(const struct args *a);
 int cmd_inspect(const struct args *a);
+int cmd_sweep(const struct args *a);
 int cmd_expand(const struct args *a);
 int cmd_collapse(const struct args *a);
 int cmd_plugins(const struct args *a);

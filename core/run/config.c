@@ -355,12 +355,12 @@ static int plugins_read(struct config *c, const char *const *files, size_t n)
 }
 
 /* What can be seen to be missing without opening the checkpoint. */
-static int presence_check(struct config *c)
+static int presence_check(struct config *c, bool writes)
 {
     int status = model_name_hub(c);
     if (status)
         return status;
-    if (c->merges && !c->output_path)
+    if (c->merges && writes && !c->output_path)
         return config_required(c, "output", "output_path", "the folder of the merged checkpoint");
     if (c->merges && (config_needs(c) & HCSMOE_STAT_FORWARD) && !c->data)
         return config_required(c, "calibration", "data",
@@ -401,7 +401,7 @@ int config_open(struct config **out, const char *file, const char *const *assign
     }
     if (!status)
         status = config_device(c);
-    const bool pipeline = use == CONFIG_RUN || use == CONFIG_SHOW;
+    const bool pipeline = use == CONFIG_RUN || use == CONFIG_SWEEP || use == CONFIG_SHOW;
     if (!status)
         status = model_read(c, pipeline);
     if (!status && use != CONFIG_TOOL)
@@ -418,8 +418,8 @@ int config_open(struct config **out, const char *file, const char *const *assign
         status = config_effects(c);
     if (!status)
         status = keys_check(c, pipeline);
-    if (!status && use == CONFIG_RUN)
-        status = presence_check(c);
+    if (!status && (use == CONFIG_RUN || use == CONFIG_SWEEP))
+        status = presence_check(c, use == CONFIG_RUN);
     for (int i = 0; !status && i < c->n_bases; i++)
         status = instance_create(&c->bases[i]);
     if (!status && c->cluster.component)

@@ -66,6 +66,7 @@ enum config_use {
     CONFIG_EVAL,    /* [eval] and [run]; other sections may be there */
     CONFIG_TOOL,    /* [run] and [plugins] only: inspect, score, expand */
     CONFIG_CONVERT, /* as TOOL, and [calibration] and [eval] where they are there */
+    CONFIG_SWEEP,   /* as RUN, but nothing has to be written */
     CONFIG_SHOW,    /* as RUN, but nothing on disk has to exist */
 };
 

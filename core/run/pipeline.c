@@ -11,8 +11,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
-#include "run/quality.h"
-#include "run/report.h"
+#include "run/made.h"
 
 /* A run in progress. */
 struct run {
@@ -25,8 +24,7 @@ struct run {
     struct quality quality;
     struct layer_stats *stats; /* [n_layers], opened for layers that are touched */
     struct watcher watcher;
-    struct output output, exact; /* exact: the mapped form of a collapsed result, for evaluation */
-    struct report report;
+    struct made made;
     struct times times;
     double begin;
 };
@@ -51,9 +49,7 @@ static void run_release(struct run *r)
     observation_release(&r->observation);
     forward_release(&r->forward);
     forward_release(&r->merged);
-    output_release(&r->output);
-    output_release(&r->exact);
-    report_release(&r->report);
+    made_release(&r->made);
     prepared_release(&r->p);
 }
 
@@ -125,77 +121,25 @@ static bool part_ends(const struct run *r, int layer)
     return false;
 }
 
-/* What a layer loses, and its router when the layout has one of its own. */
-static int layer_measure(struct run *r, const struct layer *l, const struct merged *x,
-                         struct collapsed *y, struct loss *loss)
-{
-    const struct config *c = r->c;
-    const bool collapses = c->layout == LAYOUT_COLLAPSED;
-    int status = 0;
-
-    if (r->quality.n)
-        status = quality_error(&r->quality, &x->layer, &loss->error);
-    if (!status && collapses)
-        status = collapse_layer(y, r->p.m, l, x, r->stats[l->index].usage, c->row);
-    if (!status && collapses && r->quality.n)
-        status = quality_error(&r->quality, &y->layer, &loss->collapsed_error);
-    if (!status && collapses && r->quality.n)
-        status = quality_overlap(&r->quality, &x->layer, &y->layer, &loss->overlap);
-    return status;
-}
-
 /* group -> merge -> write, for one layer whose statistics are complete. */
 static int layer_merge(struct run *r, struct layer *l)
 {
-    struct layer_stats *s = &r->stats[l->index];
-    struct grouping g = {0};
     struct merged x = {0};
-    struct collapsed y = {0};
-    struct loss loss = {-1, -1, -1};
-    double begin = now_s();
     int status = r->quality.n ? quality_before(&r->quality, l) : 0;
 
     if (!status)
-        status = variant_merge(&r->p.v, l, s, &r->observation, true, &g, &x);
-    if (!status)
-        status = layer_measure(r, l, &x, &y, &loss);
+        status =
+            made_layer(&r->made, l, &r->stats[l->index], &r->observation, &r->quality, true, &x);
     if (!status)
         status = part_advance(r, &x.layer, part_ends(r, l->index));
-    r->times.merge += now_s() - begin;
-    begin = now_s();
-    if (!status)
-        status = report_layer(&r->report, s, &g, &x, &loss);
-    if (!status)
-        status = output_layer(&r->output, l, &x, true, y.router ? &y : NULL);
-    if (!status && r->exact.writing)
-        status = output_layer(&r->exact, l, &x, true, NULL);
-    r->times.write += now_s() - begin;
-    collapsed_release(&y);
     merged_release(&x);
-    grouping_release(&g);
     return status;
 }
 
 static int layer_keep(struct run *r, const struct layer *l)
 {
-    const double begin = now_s();
-    struct merged x = {0};
-    struct collapsed y = {0};
-    const bool moe = r->p.m->layers[l->index].desc.is_moe;
-    int status = moe ? merge_nothing(&x, l) : 0;
-
-    if (!status && moe && r->c->layout == LAYOUT_COLLAPSED && l->map)
-        status = collapse_layer(&y, r->p.m, l, &x, NULL, ROW_CENTROID);
-    if (!status)
-        status = output_layer(&r->output, l, moe ? &x : NULL, false, y.router ? &y : NULL);
-    if (!status && r->exact.writing)
-        status = output_layer(&r->exact, l, moe ? &x : NULL, false, NULL);
-    if (!status)
-        status = part_advance(r, l, false);
-    collapsed_release(&y);
-    merged_release(&x);
-    r->times.write += now_s() - begin;
-    return status;
+    int status = made_keep(&r->made, l);
+    return status ? status : part_advance(r, l, false);
 }
 
 static int streams_open(struct run *r, bool merge)
@@ -262,98 +206,18 @@ static int loops_run(struct run *r)
     return status ? status : layers_loop(r, true);
 }
 
-static void times_fix(struct run *r)
+static const struct times *times_now(struct run *r)
 {
     r->times.total = now_s() - r->begin;
-}
-
-static int statistics_save(struct run *r)
-{
-    const struct model *m = r->p.m;
-    const struct layer_stats **stats = mem_new((size_t)m->desc.n_layers, sizeof *stats);
-    const struct layer_states **states = mem_new((size_t)m->desc.n_layers, sizeof *states);
-    char *path = output_path(&r->output, "statistics.safetensors");
-    size_t n = 0;
-    int status = stats && states && path ? 0 : HCSMOE_ENOMEM;
-
-    for (int l = 0; !status && l < m->desc.n_layers; l++)
-        if (layer_touched(r->c, m, l)) {
-            stats[n] = &r->stats[l];
-            states[n++] = &r->p.v.states[l];
-        }
-    if (!status)
-        status = statistics_write(path, r->c, &r->p, stats, states, n);
-    mem_free(stats);
-    mem_free(states);
-    mem_free(path);
-    return status;
-}
-
-static int tail_write(struct run *r)
-{
-    const double begin = now_s();
-    struct str ini = {0};
-    int status = output_tail(&r->output, report_method(r->c, &r->p));
-
-    if (!status && r->exact.writing)
-        status = output_tail(&r->exact, report_method(r->c, &r->p));
-    if (!status)
-        status = statistics_save(r);
-    if (!status)
-        status = config_print(r->c, false, &ini);
-    if (!status)
-        status = output_file(&r->output, "run.ini", ini.text, ini.len);
-    if (!status)
-        status = report_result(&r->report, &r->p, &r->output);
-    r->times.write += now_s() - begin;
-    str_release(&ini);
-    return status;
-}
-
-/* report.json and report.txt, into the folder still being made or over those of the finished one.
- */
-static int report_write(struct run *r, const char *folder)
-{
-    struct str text = {0};
-    char *json, *a = mem_printf("%s/report.json", folder), *b = mem_printf("%s/report.txt", folder);
-
-    times_fix(r);
-    int status = report_end(&r->report, &r->times, r->plan.peak_bytes);
-    json = report_json(&r->report);
-    if (!status)
-        status = json && a && b ? report_text(&r->report, &text) : fail_memory(0);
-    if (!status)
-        status = path_write(a, json, strlen(json));
-    if (!status)
-        status = path_write(b, text.text, text.len);
-    str_release(&text);
-    free(json); /* from json_dumps */
-    mem_free(a);
-    mem_free(b);
-    return status;
-}
-
-/* The exact form of a collapsed result is wanted for one thing: to show by evaluation what collapsing
- * cost. It goes when the run ends. */
-static int outputs_open(struct run *r)
-{
-    struct config *c = r->c;
-    int status = output_open(&r->output, r->p.m, c->output_path, c->layout, c->overwrite);
-    char *beside = NULL;
-
-    if (status || c->layout != LAYOUT_COLLAPSED || !r->p.eval)
-        return status;
-    beside = mem_printf("%s.exact", r->output.target);
-    status = beside ? output_open(&r->exact, r->p.m, beside, LAYOUT_MAPPED, true) : HCSMOE_ENOMEM;
-    mem_free(beside);
-    return status;
+    r->times.merge = r->made.merge_s;
+    r->times.write = r->made.write_s;
+    return &r->times;
 }
 
 static int merge_run(struct run *r)
 {
     struct config *c = r->c;
-    char *folder = NULL;
-    int status = outputs_open(r);
+    int status = made_folders(&r->made, c->output_path);
 
     if (!status)
         status = stats_open(r);
@@ -366,15 +230,10 @@ static int merge_run(struct run *r)
     quality_release(&r->quality);
     observation_release(&r->observation);
     if (!status)
-        status = tail_write(r);
-    if (!status) {
-        folder = mem_printf("%s/hcsmoe", r->output.temporary);
-        status = folder ? report_write(r, folder) : HCSMOE_ENOMEM;
-    }
+        status = made_tail(&r->made, r->stats);
     if (!status)
-        status = output_finish(&r->output);
-    mem_free(folder);
-    return status;
+        status = made_report(&r->made, r->made.output.temporary, times_now(r), r->plan.peak_bytes);
+    return status ? status : output_finish(&r->made.output);
 }
 
 /* Scores the prepared requests with a model; the result goes to the report as `when`. */
@@ -394,9 +253,9 @@ static int evaluate_before(struct run *r)
     json_t *result = NULL;
     const double begin = now_s();
     int status =
-        evaluate_run(r->p.eval, r->p.m, r->c->memory_limit, &result, &r->report.table_before);
+        evaluate_run(r->p.eval, r->p.m, r->c->memory_limit, &result, &r->made.report.table_before);
     r->times.eval += now_s() - begin;
-    return status ? status : report_eval(&r->report, "before", result);
+    return status ? status : report_eval(&r->made.report, "before", result);
 }
 
 /* A checkpoint that this run wrote. */
@@ -410,7 +269,7 @@ static int evaluate_folder(struct run *r, const char *folder, const char *when, 
     if (!status)
         status = evaluate_run(r->p.eval, m, c->memory_limit, &result, table);
     model_close(m);
-    return status ? status : report_eval(&r->report, when, result);
+    return status ? status : report_eval(&r->made.report, when, result);
 }
 
 static int evaluate_after(struct run *r)
@@ -420,14 +279,15 @@ static int evaluate_after(struct run *r)
     json_t *result = NULL;
     int status = 0;
 
-    if (r->exact.writing)
-        status = evaluate_folder(r, r->exact.temporary, "exact", &r->report.table_exact);
+    if (r->made.exact.writing)
+        status = evaluate_folder(r, r->made.exact.temporary, "exact", &r->made.report.table_exact);
     if (!status && c->merges) {
-        status = evaluate_folder(r, c->output_path, "after", &r->report.table_after);
+        status = evaluate_folder(r, c->output_path, "after", &r->made.report.table_after);
     } else if (!status) {
-        status = evaluate_run(r->p.eval, r->p.m, c->memory_limit, &result, &r->report.table_after);
+        status =
+            evaluate_run(r->p.eval, r->p.m, c->memory_limit, &result, &r->made.report.table_after);
         if (!status)
-            status = report_eval(&r->report, "after", result);
+            status = report_eval(&r->made.report, "after", result);
     }
     r->times.eval += now_s() - begin;
     return status;
@@ -437,9 +297,9 @@ static int evaluate_after(struct run *r)
 static int results_say(struct run *r)
 {
     struct str text = {0};
-    int status = report_end(&r->report, &r->times, r->plan.peak_bytes);
+    int status = report_end(&r->made.report, times_now(r), r->plan.peak_bytes);
     if (!status)
-        status = report_text(&r->report, &text);
+        status = report_text(&r->made.report, &text);
     if (!status) {
         fputs(text.text, stdout);
         status = fflush(stdout) ? fail_errno("standard output", "cannot be written") : 0;
@@ -460,7 +320,7 @@ int pipeline_run(struct config *c, bool *started)
         plan_print(&r.plan, &r.p, c, &text);
         if (log_level() >= LOG_INFO)
             fputs(str_text(&text), stderr);
-        status = report_open(&r.report, c, &r.p);
+        status = made_open(&r.made, &r.p.v, &r.p);
     }
     str_release(&text);
     *started = !status;
@@ -470,16 +330,12 @@ int pipeline_run(struct config *c, bool *started)
         status = merge_run(&r);
     if (!status && r.p.eval) {
         status = evaluate_after(&r);
-        if (!status && c->merges) {
-            char *folder = path_join(c->output_path, "hcsmoe");
-            status = folder ? report_write(&r, folder) : HCSMOE_ENOMEM;
-            mem_free(folder);
-        } else if (status && c->merges) {
+        if (!status && c->merges)
+            status = made_report(&r.made, c->output_path, times_now(&r), r.plan.peak_bytes);
+        else if (status && c->merges)
             fail_in(status, "the merged checkpoint is complete at %s; its evaluation failed",
                     c->output_path);
-        }
     }
-    times_fix(&r);
     if (!status)
         status = results_say(&r);
     run_release(&r);

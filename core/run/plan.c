@@ -137,7 +137,6 @@ static int merge_prepare(struct prepared *p, struct config *c)
 {
     int status;
 
-    p->needs = config_needs(c);
     p->forward = (p->needs & HCSMOE_STAT_FORWARD) != 0;
     for (int l = 0; l < p->m->desc.n_layers; l++)
         p->n_touched += layer_touched(c, p->m, l);
@@ -149,7 +148,7 @@ static int merge_prepare(struct prepared *p, struct config *c)
     return status;
 }
 
-static int aims_prepare(struct prepared *p, struct config *c)
+static int aims_prepare(struct prepared *p, struct config *c, bool statistics)
 {
     int status = variant_open(&p->v, c, p->m, p->forward ? p->batch.n_tokens : 0);
 
@@ -158,7 +157,7 @@ static int aims_prepare(struct prepared *p, struct config *c)
     p->budget = p->v.budget;
     change_check(p, c);
     status = width_check(p, c);
-    if (!status)
+    if (!status && statistics)
         status = statistics_find(&p->statistics, c, p);
     /* With all statistics at hand the tokens pass again only for methods that look at them. */
     if (!status && p->statistics && !(p->needs & HCSMOE_STAT_LAYER_INPUT))
@@ -166,15 +165,17 @@ static int aims_prepare(struct prepared *p, struct config *c)
     return status;
 }
 
-int prepare(struct prepared *p, struct config *c)
+/* Model, text, aims, tasks; output: its folder has to be free. */
+static int prepare_all(struct prepared *p, struct config *c, uint64_t needs, bool statistics,
+                       bool output)
 {
-    *p = (struct prepared){0};
+    *p = (struct prepared){.needs = needs};
     int status =
         model_open(&p->m, c->model_name, c->model_path, c->family, &c->ini, c->registry, c->host);
 
     if (!status && c->merges)
         status = merge_prepare(p, c);
-    if (!status && c->merges && c->output_path) {
+    if (!status && c->merges && output) {
         status = output_check(c->output_path, p->m, c->overwrite);
         if (status)
             fail_in(status, "%s", config_where(c, "output", "output_path"));
@@ -184,13 +185,23 @@ int prepare(struct prepared *p, struct config *c)
     if (!status && p->forward)
         status = calibration_open(p, c);
     if (!status && c->merges)
-        status = aims_prepare(p, c);
+        status = aims_prepare(p, c, statistics);
     if (!status && c->evaluates)
         status =
             eval_plan_open(&p->eval, &c->eval, c->registry, c->host, p->tokenizer, p->m->context);
     if (status)
         prepared_release(p);
     return status;
+}
+
+int prepare(struct prepared *p, struct config *c)
+{
+    return prepare_all(p, c, c->merges ? config_needs(c) : 0, true, true);
+}
+
+int prepare_shared(struct prepared *p, struct config *c, uint64_t needs, bool statistics)
+{
+    return prepare_all(p, c, needs, statistics, false);
 }
 
 void prepared_release(struct prepared *p)

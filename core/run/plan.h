@@ -37,6 +37,10 @@ struct plan {
 
 /* Opens model, text and tasks of a config and checks them against each other. */
 int prepare(struct prepared *p, struct config *c) MUST_CHECK;
+/* For several configurations that share model, text and tasks: all that any of them needs is
+ * observed. statistics: a file of an earlier run may stand in. No output folder is looked at. */
+int prepare_shared(struct prepared *p, struct config *c, uint64_t needs,
+                   bool statistics) MUST_CHECK;
 void prepared_release(struct prepared *p);
 
 int plan_make(struct plan *plan, const struct prepared *p, const struct config *c) MUST_CHECK;
