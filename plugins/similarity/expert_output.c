@@ -22,9 +22,9 @@
 #define PROBABILITY_LEAST 1e-10
 
 enum {
-    BLOCK_TOKENS = 16, /* whose rows of all experts are held at once: 31 MB for 60 of width 2048 */
-    LANES = 8,         /* sums kept side by side: the compiler can add them at once */
-    DIGITS = 256,      /* radix of the sort */
+    BLOCK_TOKENS = 4, /* whose rows of all experts are held at once: 8 MB for 60 of width 2048 */
+    LANES = 8,        /* sums kept side by side: the compiler can add them at once */
+    DIGITS = 256,     /* radix of the sort */
 };
 
 enum { COSINE, KL_DIVERGENCE, WASSERSTEIN };
@@ -174,7 +174,7 @@ static void softmax(const float *y, int64_t n, double *p, double *log_p)
     int64_t d;
 
     for (d = 0; d < n; d++)
-        most = fmax(most, (double)y[d]);
+        most = (double)y[d] > most ? (double)y[d] : most;
     for (d = 0; d < n; d++) {
         p[d] = exp((double)y[d] - most);
         sum += p[d];
