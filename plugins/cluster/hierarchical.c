@@ -3,10 +3,12 @@
  *
  * Textbook linkages (Lance and Williams 1967), heights as SciPy gives them. A cluster is named by
  * its lowest expert; of equally close pairs the lexicographically smallest is joined. The core of a
- * cluster is the expert nearest to its mean. SPDX-License-Identifier: MIT
+ * cluster is the expert nearest to its mean. hierarchical-dynamic cuts the same tree where the
+ * silhouette is best. SPDX-License-Identifier: MIT
  */
 #include <math.h>
 
+#include <hcsmoe/budget.h>
 #include <hcsmoe/cluster.h>
 
 /* Sums of squares of anything smaller are finite. */
@@ -17,9 +19,12 @@
 #define TIE 1e-12
 
 enum { SINGLE, COMPLETE, AVERAGE, WARD };
+enum { SILHOUETTE };
 
 typedef struct hierarchical_opts {
     int64_t linkage;
+    int64_t hierarchical_stopping_metric; /* hierarchical-dynamic alone has it */
+    int32_t dynamic_group;
 } hierarchical_opts;
 
 static const hcsmoe_choice linkages[] = {
@@ -30,9 +35,25 @@ static const hcsmoe_choice linkages[] = {
     {.name = NULL},
 };
 
-static const hcsmoe_option options[] = {
-    HCSMOE_ENUM(hierarchical_opts, linkage, AVERAGE, linkages,
-                "what the distance of two clusters is"),
+static const hcsmoe_choice metrics[] = {
+    {.name = "silhouette", .value = SILHOUETTE, .help = "how much nearer the own group is"},
+    {.name = NULL},
+};
+
+#define LINKAGE                                                                                    \
+    HCSMOE_ENUM(hierarchical_opts, linkage, AVERAGE, linkages,                                     \
+                "what the distance of two clusters is")
+#define DYNAMIC_GROUP                                                                              \
+    HCSMOE_BOOL(hierarchical_opts, dynamic_group, 0,                                               \
+                "yes: layers whose experts are used more get more groups, others fewer")
+
+static const hcsmoe_option options[] = {LINKAGE, DYNAMIC_GROUP};
+
+static const hcsmoe_option dynamic_options[] = {
+    LINKAGE,
+    DYNAMIC_GROUP,
+    HCSMOE_ENUM(hierarchical_opts, hierarchical_stopping_metric, SILHOUETTE, metrics,
+                "what chooses the number of groups"),
 };
 
 /* The clusters so far. */
@@ -43,6 +64,7 @@ struct forest {
                        the distance */
     int64_t *size;  /* [E] experts in the cluster that expert e names; 0: e names none */
     int32_t *named; /* [E] who names the expert's cluster */
+    double *near;   /* [E] for silhouette */
 };
 
 static hcsmoe_status forest_plant(struct forest *f, const hcsmoe_host *h,
@@ -56,7 +78,8 @@ static hcsmoe_status forest_plant(struct forest *f, const hcsmoe_host *h,
     f->kept = h->scratch(h, (size_t)(n * n) * sizeof *f->kept);
     f->size = h->scratch(h, (size_t)n * sizeof *f->size);
     f->named = h->scratch(h, (size_t)n * sizeof *f->named);
-    if (!f->kept || !f->size || !f->named)
+    f->near = h->scratch(h, (size_t)n * sizeof *f->near);
+    if (!f->kept || !f->size || !f->named || !f->near)
         return HCSMOE_ENOMEM; /* scratch has set the message */
     for (i = 0; i < n * n; i++) {
         const double d = a->distances[i];
@@ -167,6 +190,53 @@ static void forest_label(const struct forest *f, int32_t *labels)
         labels[e] = f->named[e] == e ? next++ : labels[f->named[e]];
 }
 
+/* The mean over the experts of (b - a) / max(a, b): a is the mean distance to the others of the own
+ * cluster, b that to the nearest other cluster (Rousseeuw 1987). An expert alone scores 0, and so
+ * does one that lies on both. */
+static double forest_silhouette(const struct forest *f, const double *distances)
+{
+    const int64_t n = f->n_experts;
+    double total = 0;
+    int64_t i, j;
+
+    for (i = 0; i < n; i++) {
+        const int32_t own = f->named[i];
+        double a, b = INFINITY;
+        if (f->size[own] < 2)
+            continue;
+        for (j = 0; j < n; j++)
+            f->near[j] = 0;
+        for (j = 0; j < n; j++)
+            f->near[f->named[j]] += distances[i * n + j];
+        a = f->near[own] / (double)(f->size[own] - 1);
+        for (j = 0; j < n; j++)
+            if (j != own && f->size[j] > 0)
+                b = fmin(b, f->near[j] / (double)f->size[j]);
+        if (fmax(a, b) > 0)
+            total += (b - a) / fmax(a, b);
+    }
+    return total / (double)n;
+}
+
+/* Is the tree to be cut where k clusters are left? best: the best silhouette so far, which a
+ * smaller number of clusters has to beat. One cluster has no other to be compared with: it is taken
+ * only when it is what is wanted. */
+static int cut_here(const struct forest *f, const hcsmoe_cluster_args *a, int64_t k, int dynamic,
+                    double *best)
+{
+    double score;
+
+    if (!dynamic || a->n_groups == 1)
+        return k == a->n_groups;
+    if (k > a->n_groups || k == 1)
+        return 0;
+    score = forest_silhouette(f, a->distances);
+    if (!(score > *best + TIE))
+        return 0;
+    *best = score;
+    return 1;
+}
+
 /* The core of each cluster. |X_i - mean|^2 is the mean of d_ij^2 over the members j less a constant
  * of the cluster, so that the sum of squares orders the members. */
 static void find_cores(const hcsmoe_cluster_args *a)
@@ -174,7 +244,7 @@ static void find_cores(const hcsmoe_cluster_args *a)
     const int64_t n = a->dims->n_experts;
     int64_t i, j, label;
 
-    for (label = 0; label < a->n_groups; label++) {
+    for (label = 0; label < *a->groups; label++) {
         double least = INFINITY;
         for (i = 0; i < n; i++) {
             double sum = 0;
@@ -191,11 +261,11 @@ static void find_cores(const hcsmoe_cluster_args *a)
     }
 }
 
-static hcsmoe_status hierarchical_cluster(void *self, const hcsmoe_host *h,
-                                          const hcsmoe_cluster_args *a)
+static hcsmoe_status tree_make(const hierarchical_opts *opts, const hcsmoe_host *h,
+                               const hcsmoe_cluster_args *a, int dynamic)
 {
-    const hierarchical_opts *opts = self;
     const int64_t n = a->dims->n_experts;
+    double best = -INFINITY;
     struct forest f;
     hcsmoe_status status;
     int64_t i;
@@ -208,8 +278,10 @@ static hcsmoe_status hierarchical_cluster(void *self, const hcsmoe_host *h,
         return status;
     /* Up to a single cluster: the report shows the whole tree, and how clear the cut was. */
     for (i = 0; i < n; i++) {
-        if (n - i == a->n_groups)
+        if (cut_here(&f, a, n - i, dynamic, &best)) {
             forest_label(&f, a->labels);
+            *a->groups = n - i;
+        }
         if (i == n - 1)
             break;
         if (h->cancelled(h))
@@ -217,17 +289,71 @@ static hcsmoe_status hierarchical_cluster(void *self, const hcsmoe_host *h,
         a->joins[i] = forest_closest(&f);
         forest_join(&f, a->joins[i].a, a->joins[i].b);
     }
-    *a->groups = a->n_groups;
     *a->n_joins = n - 1;
     /* Distances added up over several bases belong to no points: there is no mean to be near to. */
-    for (i = 0; i < a->n_groups; i++)
+    for (i = 0; i < *a->groups; i++)
         a->cores[i] = -1;
     if (a->n_bases <= 1)
         find_cores(a);
     return HCSMOE_OK;
 }
 
-static const hcsmoe_cluster_ops ops = {.struct_size = sizeof ops, .cluster = hierarchical_cluster};
+static hcsmoe_status hierarchical_cluster(void *self, const hcsmoe_host *h,
+                                          const hcsmoe_cluster_args *a)
+{
+    return tree_make(self, h, a, 0);
+}
+
+static hcsmoe_status dynamic_cluster(void *self, const hcsmoe_host *h, const hcsmoe_cluster_args *a)
+{
+    return tree_make(self, h, a, 1);
+}
+
+static uint64_t hierarchical_needs(const void *opts, uint64_t caps)
+{
+    (void)caps;
+    return ((const hierarchical_opts *)opts)->dynamic_group ? HCSMOE_STAT_USAGE : 0;
+}
+
+static int32_t hierarchical_wants_budget(void *self, const hcsmoe_host *h)
+{
+    (void)h;
+    return ((const hierarchical_opts *)self)->dynamic_group;
+}
+
+static hcsmoe_status hierarchical_budget(void *self, const hcsmoe_host *h, hcsmoe_budget_args *a)
+{
+    (void)self;
+    return hcsmoe_budget_usage(h, a);
+}
+
+static hcsmoe_status hirarchical_create(const hcsmoe_host *h, const void *opts, void **self)
+{
+    hcsmoe_logf(h, HCSMOE_LOG_WARN,
+                "cluster = hirarchical: read as 'hierarchical', which is the value to write; the "
+                "reference program of HC-SMoE ran k-means for this spelling and ignored linkage, "
+                "as cluster = kmeans does");
+    *self = (void *)opts;
+    return HCSMOE_OK;
+}
+
+static const hcsmoe_cluster_ops ops = {
+    .struct_size = sizeof ops,
+    .cluster = hierarchical_cluster,
+    .budget = hierarchical_budget,
+    .wants_budget = hierarchical_wants_budget,
+};
+
+static const hcsmoe_cluster_ops dynamic_ops = {
+    .struct_size = sizeof dynamic_ops,
+    .cluster = dynamic_cluster,
+    .budget = hierarchical_budget,
+    .wants_budget = hierarchical_wants_budget,
+};
+
+#define CAPS                                                                                       \
+    (HCSMOE_CAP_PARALLEL | HCSMOE_CAP_DETERMINISTIC | HCSMOE_CAP_DISTANCES_IN |                    \
+     HCSMOE_CAP_CORES_OUT)
 
 static const hcsmoe_component hierarchical = {
     .struct_size = sizeof hierarchical,
@@ -235,9 +361,33 @@ static const hcsmoe_component hierarchical = {
     .name = "hierarchical",
     .summary = "joins the closest clusters until the wanted number is left",
     .ops = &ops,
-    .caps = HCSMOE_CAP_PARALLEL | HCSMOE_CAP_DETERMINISTIC | HCSMOE_CAP_DISTANCES_IN |
-            HCSMOE_CAP_CORES_OUT,
+    .caps = CAPS,
     HCSMOE_OPTIONS(hierarchical_opts, options),
+    .needs_for = hierarchical_needs,
 };
 
-HCSMOE_PLUGIN("hcsmoe.cluster.hierarchical", "1.0.0", "MIT", &hierarchical)
+static const hcsmoe_component hierarchical_dynamic = {
+    .struct_size = sizeof hierarchical_dynamic,
+    .kind = HCSMOE_KIND_CLUSTER,
+    .name = "hierarchical-dynamic",
+    .summary = "the same, with the number of groups from 2 up to the wanted one that fits best",
+    .ops = &dynamic_ops,
+    .caps = CAPS,
+    HCSMOE_OPTIONS(hierarchical_opts, dynamic_options),
+    .needs_for = hierarchical_needs,
+};
+
+static const hcsmoe_component hirarchical = {
+    .struct_size = sizeof hirarchical,
+    .kind = HCSMOE_KIND_CLUSTER,
+    .name = "hirarchical",
+    .summary = "hierarchical as the reference program of HC-SMoE misspells it; warns",
+    .ops = &ops,
+    .caps = CAPS,
+    HCSMOE_OPTIONS(hierarchical_opts, options),
+    .needs_for = hierarchical_needs,
+    .create = hirarchical_create,
+};
+
+HCSMOE_PLUGIN("hcsmoe.cluster.hierarchical", "1.0.0", "MIT", &hierarchical, &hierarchical_dynamic,
+              &hirarchical)

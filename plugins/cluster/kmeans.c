@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <hcsmoe/budget.h>
 #include <hcsmoe/cluster.h>
 
 enum { ITERATIONS_MOST = 100 };
@@ -34,6 +35,7 @@ enum { ITERATIONS_MOST = 100 };
 typedef struct kmeans_opts {
     const char *start;
     int32_t random_start_center;
+    int32_t dynamic_group;
 } kmeans_opts;
 
 static const hcsmoe_option options[] = {
@@ -41,6 +43,8 @@ static const hcsmoe_option options[] = {
                "first centres: kmeans++ (drawn), first, or expert indices such as 0,3,5"),
     HCSMOE_BOOL(kmeans_opts, random_start_center, 0,
                 "yes: kmeans++ draws from a fresh seed, which is printed"),
+    HCSMOE_BOOL(kmeans_opts, dynamic_group, 0,
+                "yes: layers whose experts are used more get more groups, others fewer"),
 };
 
 struct kmeans {
@@ -472,7 +476,38 @@ static void kmeans_destroy(const hcsmoe_host *h, void *self)
     h->free(h, self);
 }
 
-static const hcsmoe_cluster_ops ops = {.struct_size = sizeof ops, .cluster = kmeans_cluster};
+static uint64_t kmeans_needs(const void *opts, uint64_t caps)
+{
+    (void)caps;
+    return ((const kmeans_opts *)opts)->dynamic_group ? HCSMOE_STAT_USAGE : 0;
+}
+
+static int32_t kmeans_has_effect(const void *opts, uint64_t caps, const char *option)
+{
+    (void)caps;
+    /* Only kmeans++ draws. */
+    return strcmp(option, "random_start_center") != 0 ||
+           strcmp(((const kmeans_opts *)opts)->start, "kmeans++") == 0;
+}
+
+static int32_t kmeans_wants_budget(void *self, const hcsmoe_host *h)
+{
+    (void)h;
+    return ((const struct kmeans *)self)->opts->dynamic_group;
+}
+
+static hcsmoe_status kmeans_budget(void *self, const hcsmoe_host *h, hcsmoe_budget_args *a)
+{
+    (void)self;
+    return hcsmoe_budget_usage(h, a);
+}
+
+static const hcsmoe_cluster_ops ops = {
+    .struct_size = sizeof ops,
+    .cluster = kmeans_cluster,
+    .budget = kmeans_budget,
+    .wants_budget = kmeans_wants_budget,
+};
 
 static const hcsmoe_component kmeans = {
     .struct_size = sizeof kmeans,
@@ -483,6 +518,8 @@ static const hcsmoe_component kmeans = {
     .caps = HCSMOE_CAP_PARALLEL | HCSMOE_CAP_DETERMINISTIC | HCSMOE_CAP_DISTANCES_IN |
             HCSMOE_CAP_CORES_OUT,
     HCSMOE_OPTIONS(kmeans_opts, options),
+    .needs_for = kmeans_needs,
+    .has_effect = kmeans_has_effect,
     .create = kmeans_create,
     .destroy = kmeans_destroy,
 };

@@ -323,7 +323,7 @@ static void test_hierarchical_stops_when_asked_and_without_memory(void **state)
     host.cancelled = 1;
     assert_int_equal(run(&problem, "single"), HCSMOE_ECANCELLED);
     host.cancelled = 0;
-    for (allowed = 0; allowed < 3; allowed++) {
+    for (allowed = 0; allowed < 4; allowed++) {
         host.alloc_allowed = allowed;
         assert_int_equal(run(&problem, "single"), HCSMOE_ENOMEM);
     }

@@ -47,14 +47,19 @@ static hcsmoe_status compute(const hcsmoe_component *c, int64_t n, int64_t width
 {
     const hcsmoe_similarity_ops *ops = c->ops;
     const hcsmoe_layer_dims dims = dims_of(n, width);
-    const hcsmoe_stats stats = {
-        .struct_size = sizeof stats, .output_mean = rows, .router_gram = gram, .weight_gram = gram};
+    const hcsmoe_stats stats = {.struct_size = sizeof stats,
+                                .output_mean = rows,
+                                .router_gram = gram,
+                                .weight_gram = gram,
+                                .weight_product = gram};
     const hcsmoe_similarity_args args = {
         .struct_size = sizeof args, .dims = &dims, .stats = &stats};
-    hcsmoe_status status = wants_similarities ? ops->similarities(NULL, &host.abi, &args, out)
-                                              : ops->distances(NULL, &host.abi, &args, out);
+    void *opts = options_new(c);
+    hcsmoe_status status = wants_similarities ? ops->similarities(opts, &host.abi, &args, out)
+                                              : ops->distances(opts, &host.abi, &args, out);
 
     fake_host_leave(&host);
+    mem_free(opts);
     return status;
 }
 
@@ -98,9 +103,18 @@ static void test_similarity_bases_say_what_they_need_and_how_long_features_are(v
     assert_int_equal(router_logits->needs, HCSMOE_STAT_ROUTER_GRAM);
     assert_int_equal(ops->feature_size(NULL, &host.abi, &dims), 1000);
     ops = weight->ops;
-    assert_int_equal(weight->needs, HCSMOE_STAT_WEIGHT_GRAM);
     assert_int_equal(ops->feature_size(NULL, &host.abi, &dims), 3 * WIDTH * 11);
-    assert_null(ops->similarities);
+}
+
+static void test_weight_needs_what_the_clustering_reads(void **state)
+{
+    (void)state;
+    assert_int_equal(weight->needs_for(NULL, HCSMOE_CAP_DISTANCES_IN), HCSMOE_STAT_WEIGHT_GRAM);
+    assert_int_equal(weight->needs_for(NULL, HCSMOE_CAP_SIMILARITIES_IN),
+                     HCSMOE_STAT_WEIGHT_PRODUCT);
+    assert_int_equal(weight->needs_for(NULL, HCSMOE_CAP_DISTANCES_IN | HCSMOE_CAP_SIMILARITIES_IN),
+                     HCSMOE_STAT_WEIGHT_GRAM | HCSMOE_STAT_WEIGHT_PRODUCT);
+    assert_int_equal(weight->needs_for(NULL, HCSMOE_CAP_DOMINANT), 0);
 }
 
 static void test_similarity_distances_are_euclidean(void **state)
@@ -130,13 +144,13 @@ static void test_similarity_is_half_of_one_plus_cosine(void **state)
     /* algorithms.md 11.8: (1,2) and (2,1) have cosine 0.8. A row of zeros is half alike to all. */
     static const double rows[] = {1, 2, 2, 1, 0, 0, -1, -2};
     static const double expected[] = {1, 0.9, 0.5, 0};
-    const hcsmoe_component *const bases[] = {expert_output, router_logits};
+    const hcsmoe_component *const bases[] = {expert_output, router_logits, weight};
     double gram[16], s[16];
     int base, j;
 
     (void)state;
     products(4, 2, rows, gram);
-    for (base = 0; base < 2; base++) {
+    for (base = 0; base < 3; base++) {
         assert_int_equal(compute(bases[base], 4, 2, rows, gram, 1, s), 0);
         for (j = 0; j < 4; j++) {
             assert_near(s[j], expected[j], 1e-12);
@@ -180,6 +194,8 @@ static void test_similarity_takes_one_expert(void **state)
     assert_true(d[0] == 1);
     assert_int_equal(compute(weight, 1, 1, one, one, 0, d), 0);
     assert_true(d[0] == 0);
+    assert_int_equal(compute(weight, 1, 1, one, one, 1, d), 0);
+    assert_true(d[0] == 1);
 }
 
 static void test_similarity_refuses_what_is_not_finite(void **state)
@@ -200,6 +216,9 @@ static void test_similarity_refuses_what_is_not_finite(void **state)
     assert_int_equal(compute(weight, EXPERTS, WIDTH, rows, gram, 0, out), HCSMOE_EFAILED);
     assert_string_equal(host.message,
                         "experts 1 and 4: the distance of their weights is not finite");
+    assert_int_equal(compute(weight, EXPERTS, WIDTH, rows, gram, 1, out), HCSMOE_EFAILED);
+    assert_string_equal(host.message,
+                        "experts 1 and 4: the product of their weights is not finite");
 }
 
 static void test_similarity_reports_missing_memory(void **state)
@@ -211,6 +230,7 @@ static void test_similarity_reports_missing_memory(void **state)
     host.alloc_allowed = 0;
     assert_int_equal(compute(expert_output, EXPERTS, WIDTH, rows, gram, 1, out), HCSMOE_ENOMEM);
     assert_int_equal(compute(router_logits, EXPERTS, WIDTH, rows, gram, 1, out), HCSMOE_ENOMEM);
+    assert_int_equal(compute(weight, EXPERTS, WIDTH, rows, gram, 1, out), HCSMOE_ENOMEM);
     host.alloc_allowed = -1;
 }
 
@@ -218,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_similarity_bases_say_what_they_need_and_how_long_features_are),
+        cmocka_unit_test(test_weight_needs_what_the_clustering_reads),
         cmocka_unit_test(test_similarity_distances_are_euclidean),
         cmocka_unit_test(test_similarity_is_half_of_one_plus_cosine),
         cmocka_unit_test(test_similarity_keeps_small_distances_between_large_mean_outputs),
