@@ -146,7 +146,6 @@ static void *api_scratch(const hcsmoe_host *h, size_t bytes)
 
 static void api_log(const hcsmoe_host *h, int32_t level, const char *msg)
 {
-    (void)h;
     if (msg == NULL)
         return;
     if (level < LOG_ERROR)
@@ -157,6 +156,10 @@ static void api_log(const hcsmoe_host *h, int32_t level, const char *msg)
         log_line(level, "%s: %s", top->name, msg);
     else
         log_line(level, "%s", msg);
+    if (level == LOG_WARN && host_of(h)->warned) {
+#pragma omp critical(host_warned)
+        host_of(h)->warned(host_of(h)->warned_arg, msg);
+    }
 }
 
 static hcsmoe_status api_fail(const hcsmoe_host *h, hcsmoe_status code, const char *msg)
@@ -334,6 +337,12 @@ void host_single_blas(void *library)
         return;
     memcpy(&set_num_threads, &symbol, sizeof symbol);
     set_num_threads(1);
+}
+
+void host_listen(struct host *h, void (*fn)(void *arg, const char *message), void *arg)
+{
+    h->warned = fn;
+    h->warned_arg = arg;
 }
 
 void host_set_kernels(struct host *h, const hcsmoe_kernels *k)

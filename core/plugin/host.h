@@ -20,6 +20,8 @@ struct host {
     int threads;
     uint64_t seed;
     const hcsmoe_kernels *kernels;
+    void (*warned)(void *arg, const char *message); /* see host_listen */
+    void *warned_arg;
 };
 
 /* threads 0: all. Sets OpenMP's number of threads and OpenBLAS's to 1 (openblas_set_num_threads by dlsym, if there). */
@@ -37,6 +39,9 @@ void host_single_blas(void *library);
  * put in front. A call that succeeds leaves the message that was there before it: cleanup may follow a failure. */
 void host_enter(struct host *h, const char *plugin, int layer);
 int host_leave(struct host *h, int status) MUST_CHECK;
+
+/* From now on hands every warning that a plugin logs to fn too, one at a time; NULL: to nobody. */
+void host_listen(struct host *h, void (*fn)(void *arg, const char *message), void *arg);
 
 /* SIGINT and SIGTERM: sets the flag behind h->cancelled. Async-signal-safe. */
 void host_cancel(void);

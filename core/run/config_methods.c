@@ -5,6 +5,7 @@
  */
 #include <hcsmoe/similarity.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -39,18 +40,19 @@ static int bases_read(struct config *c)
     return status;
 }
 
-/* The values of `dominant` are the clusterings that say so of themselves. */
-static int dominant_check(const struct config *c, const struct ini_value *v)
+/* The values of `dominant` are the clusterings that say so of themselves, those of `cluster` all
+ * others. */
+static int value_check(const struct config *c, const struct ini_value *v, bool dominant)
 {
     const char *names[64] = {"no"};
     const struct component *const *list;
     struct str have = {0};
-    size_t n, n_names = 1;
+    size_t n, n_names = dominant;
     bool known = false;
     int status = registry_list(c->registry, HCSMOE_KIND_CLUSTER, &list, &n);
 
     for (size_t i = 0; !status && i < n && n_names < sizeof names / sizeof *names; i++)
-        if (list[i]->c.caps & HCSMOE_CAP_DOMINANT)
+        if (!(list[i]->c.caps & HCSMOE_CAP_DOMINANT) != dominant)
             names[n_names++] = list[i]->c.name;
     for (size_t i = 0; i < n_names; i++) {
         known = known || !strcmp(names[i], v->value);
@@ -93,10 +95,15 @@ static int cluster_read(struct config *c)
     const struct ini_value *dominant = config_value(c, "group", "dominant", &s);
     const struct ini_value *v = config_value(c, "group", "cluster", &s2);
     const struct ini_value *chosen = strcmp(dominant->value, "no") ? dominant : v;
-    int status = chosen == dominant ? dominant_check(c, dominant) : 0;
+    int status = chosen == dominant ? value_check(c, dominant, true) : 0;
 
     if (!status)
         status = config_choose(c, HCSMOE_KIND_CLUSTER, "group", chosen, chosen->value, &c->cluster);
+    if (status && chosen == v) { /* the registry's list holds the values of both keys */
+        char said[1024];
+        snprintf(said, sizeof said, "%s", fail_message());
+        return value_check(c, v, false) ? HCSMOE_EINVAL : fail(status, "%s", said);
+    }
     if (status)
         return status;
     const uint64_t caps = c->cluster.component->c.caps;

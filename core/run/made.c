@@ -72,6 +72,11 @@ static int64_t expert_bytes(const struct layer *l)
     return bytes;
 }
 
+static void warning_keep(void *said, const char *message)
+{
+    json_array_append_new(said, json_string(message));
+}
+
 int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
                const struct observation *o, struct quality *q, bool in_place, struct merged *x)
 {
@@ -79,15 +84,18 @@ int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
     struct grouping g = {0};
     struct collapsed y = {0};
     struct loss loss = {-1, -1, -1};
+    json_t *said = json_array();
     double begin = now_s();
+    host_listen(d->v->c->host, warning_keep, said);
     int status = variant_merge(d->v, l, s, o, in_place, &g, x);
+    host_listen(d->v->c->host, NULL, NULL);
 
     if (!status)
         status = layer_measure(d, l, s, x, q, &y, &loss);
     d->merge_s += now_s() - begin;
     begin = now_s();
     if (!status)
-        status = report_layer(&d->report, s, &g, x, &loss);
+        status = report_layer(&d->report, s, &g, x, &loss, said);
     if (!status && d->output.writing)
         status = output_layer(&d->output, l, x, true, y.router ? &y : NULL);
     if (!status && d->exact.writing)
@@ -97,6 +105,7 @@ int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
     d->write_s += now_s() - begin;
     collapsed_release(&y);
     grouping_release(&g);
+    json_decref(said);
     return status;
 }
 

@@ -86,6 +86,8 @@ void merged_release(struct merged *x)
     mem_free(x->layer.up);
     mem_free(x->layer.down);
     mem_free(x->map);
+    mem_free(x->routed);
+    mem_free(x->tokens);
     mem_free(x->bytes);
     *x = (struct merged){0};
 }
@@ -233,6 +235,11 @@ static int group_merge(struct merged *x, const struct config *c, const struct mo
     int status = cost_check(c, s, aim, q, label);
     if (!status && inputs)
         status = group_tokens_open(&tokens);
+    if (!status && inputs) {
+        x->tokens[label] = tokens.n;
+        for (int64_t i = 0; i < q->n; i++)
+            x->routed[q->members[i]] = tokens.routed[i];
+    }
     const hcsmoe_merge_args a = {
         .struct_size = sizeof a,
         .group = label,
@@ -329,6 +336,11 @@ int merge_layer(struct merged *x, const struct config *c, const struct model *m,
         status = dtypes_check(l);
     if (!status)
         status = group_open(&q, l, &s->dims, aim->ffn);
+    if (!status && o && o->inputs) {
+        x->routed = mem_new((size_t)g->n_experts, sizeof *x->routed);
+        x->tokens = mem_new((size_t)g->n_groups, sizeof *x->tokens);
+        status = x->routed && x->tokens ? 0 : HCSMOE_ENOMEM;
+    }
     if (!status && !in_place)
         status = result_open(x, &q, g->n_groups);
     for (int64_t e = 0; !status && e < g->n_experts; e++)

@@ -16,6 +16,8 @@ struct merged {
     int64_t *map;       /* [router rows] -> expert written, -1: pruned; the layer's map */
     int64_t n_pruned;   /* router rows that the method denied */
     void *bytes;        /* of the experts, unless they lie in the layer they were made from */
+    int64_t *routed;    /* [E] tokens routed to each expert; NULL: the method did not look */
+    int64_t *tokens;    /* [groups] tokens routed to a member; NULL with routed */
     double loss, total; /* what the method expects: squared error, square; total 0: nothing said */
 };
 

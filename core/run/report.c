@@ -13,6 +13,8 @@
 #include "base/path.h"
 #include "base/version.h"
 
+enum { TOKENS_PER_NEURON = 2 };
+
 static const double near_tie =
     1e-3; /* a relative gap below it means that a little noise would have joined another pair */
 
@@ -105,8 +107,23 @@ static json_t *joins(const struct grouping *g, json_t *warnings)
     return a;
 }
 
+/* A refit from fewer tokens than this per neuron follows the text it saw too closely (beyond.md
+ * section 9.3). */
+static void tokens_warn(const struct merged *x, json_t *warnings)
+{
+    for (int64_t g = 0; x->tokens && g < x->layer.n_stored; g++)
+        if (x->tokens[g] > 0 && x->tokens[g] < TOKENS_PER_NEURON * x->layer.ffn)
+            json_array_append_new(
+                warnings,
+                json_sprintf("group %lld was refitted on %lld tokens, %.2g for each of %lld kept "
+                             "neurons: at least %d are advised (more n_sentences)",
+                             (long long)g, (long long)x->tokens[g],
+                             (double)x->tokens[g] / (double)x->layer.ffn, (long long)x->layer.ffn,
+                             TOKENS_PER_NEURON));
+}
+
 int report_layer(struct report *r, const struct layer_stats *s, const struct grouping *g,
-                 const struct merged *x, const struct loss *loss)
+                 const struct merged *x, const struct loss *loss, const json_t *said)
 {
     json_t *o = json_pack("{s:i}", "layer", s->dims.layer), *warnings = json_array(),
            *groups = json_array();
@@ -129,6 +146,16 @@ int report_layer(struct report *r, const struct layer_stats *s, const struct gro
     }
     if (g->n_joins)
         json_object_set_new(o, "merges", joins(g, warnings));
+    for (size_t i = 0; i < json_array_size(said); i++)
+        json_array_append(warnings, json_array_get(said, i));
+    if (x->routed) {
+        json_t *routed = json_array();
+        for (int64_t e = 0; e < s->dims.n_experts; e++)
+            json_array_append_new(routed, json_integer(x->routed[e]));
+        json_object_set_new(o, "routed_tokens", routed);
+    }
+    if (x->total > 0)
+        tokens_warn(x, warnings);
     if (x->total > 0)
         json_object_set_new(o, "predicted_error", json_real(x->loss / x->total));
     if (loss->error >= 0)

@@ -28,9 +28,9 @@ struct loss {
 };
 
 int report_open(struct report *r, const struct config *c, const struct prepared *p) MUST_CHECK;
-/* One merged layer. */
+/* One merged layer. said: an array of the warnings that its methods gave. */
 int report_layer(struct report *r, const struct layer_stats *s, const struct grouping *g,
-                 const struct merged *x, const struct loss *loss) MUST_CHECK;
+                 const struct merged *x, const struct loss *loss, const json_t *said) MUST_CHECK;
 int report_result(struct report *r, const struct prepared *p, const struct output *o) MUST_CHECK;
 /* result: new reference, stored as eval.before, eval.exact (of a collapsed run, the same experts
  * under the model's own router) or eval.after. */
