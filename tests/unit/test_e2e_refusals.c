@@ -42,7 +42,7 @@ static void test_wrong_ini_is_refused_at_its_line(void **state)
          {"spoiled.ini:13: [merge] no option 'eps' for freq"}},
         {"cluster = hierarchical",
          "cluster = hierarchal",
-         {"spoiled.ini:10: [group] cluster: no clustering 'hierarchal'",
+         {"spoiled.ini:10: [group] cluster: no 'hierarchal'",
           "have: hierarchical, hierarchical-dynamic, hirarchical, kmeans, none",
           "did you mean 'hierarchical'?"}},
         {"cluster = hierarchical",
