@@ -22,9 +22,8 @@
 #define PROBABILITY_LEAST 1e-10
 
 enum {
-    BLOCK_TOKENS = 4, /* whose rows of all experts are held at once: 8 MB for 60 of width 2048 */
-    LANES = 8,        /* sums kept side by side: the compiler can add them at once */
-    DIGITS = 256,     /* radix of the sort */
+    LANES = 8,    /* sums kept side by side: the compiler can add them at once */
+    DIGITS = 256, /* radix of the sort */
 };
 
 enum { COSINE, KL_DIVERGENCE, WASSERSTEIN };
@@ -141,31 +140,34 @@ static hcsmoe_status output_similarities(void *self, const hcsmoe_host *h,
     return HCSMOE_OK;
 }
 
-/* What comparing pairs of experts on some tokens of a tile takes. */
+/* Comparing all pairs of experts on the tokens of a tile. A thread takes one token at a time, so
+ * that the rows of its experts stay in the cache. */
 struct overlap {
     const hcsmoe_host *h;
     const hcsmoe_layer_dims *dims;
     const hcsmoe_tile *tile;
-    int64_t metric;
-    int64_t first, n_tokens; /* the block, in the tile */
-    double *p, *log_p;       /* [E, block, D] of kl-divergence */
-    float *sorted;           /* [E, block, D] of wasserstein */
-    double *sums;            /* [E, E] the state; i < j are used */
+    int64_t metric, n_pairs;
+    double *p, *log_p; /* [threads, E, D] of kl-divergence */
+    float *sorted;     /* [threads, E, D] of wasserstein */
+    uint32_t *space;   /* [threads, 2, D] */
+    double *values;    /* [n, pairs] */
 };
 
-static hcsmoe_status overlap_open(struct overlap *o, const hcsmoe_similarity_args *a)
+static hcsmoe_status overlap_open(struct overlap *o)
 {
     const hcsmoe_host *h = o->h;
-    const size_t most = (size_t)(a->dims->n_experts * BLOCK_TOKENS * a->dims->width);
+    const int64_t width = o->dims->width, threads = h->threads(h);
+    const size_t rows = (size_t)(threads * o->dims->n_experts * width);
 
-    o->sums = a->states[0].data;
+    o->values = h->scratch(h, (size_t)(o->tile->n_tokens * o->n_pairs) * sizeof *o->values);
     if (o->metric == WASSERSTEIN) {
-        o->sorted = h->scratch(h, most * sizeof *o->sorted);
-        return o->sorted ? HCSMOE_OK : HCSMOE_ENOMEM;
+        o->sorted = h->scratch(h, rows * sizeof *o->sorted);
+        o->space = h->scratch(h, (size_t)(threads * 2 * width) * sizeof *o->space);
+        return o->values && o->sorted && o->space ? HCSMOE_OK : HCSMOE_ENOMEM;
     }
-    o->p = h->scratch(h, most * sizeof *o->p);
-    o->log_p = h->scratch(h, most * sizeof *o->log_p);
-    return o->p && o->log_p ? HCSMOE_OK : HCSMOE_ENOMEM;
+    o->p = h->scratch(h, rows * sizeof *o->p);
+    o->log_p = h->scratch(h, rows * sizeof *o->log_p);
+    return o->values && o->p && o->log_p ? HCSMOE_OK : HCSMOE_ENOMEM;
 }
 
 static void softmax(const float *y, int64_t n, double *p, double *log_p)
@@ -216,35 +218,6 @@ static void sort(const float *y, int64_t n, float *sorted, uint32_t *space)
     }
 }
 
-/* One output row for each expert and token of the block, made ready to be compared. */
-static hcsmoe_status rows_prepare(void *arg, int64_t begin, int64_t end)
-{
-    const struct overlap *o = arg;
-    const int64_t width = o->dims->width;
-    uint32_t *space = NULL;
-    int64_t row, d;
-
-    if (o->metric == WASSERSTEIN) {
-        space = o->h->scratch(o->h, (size_t)(2 * width) * sizeof *space);
-        if (!space)
-            return HCSMOE_ENOMEM;
-    }
-    for (row = begin; row < end; row++) {
-        const int64_t e = row / o->n_tokens, t = o->first + row % o->n_tokens;
-        const float *y = &o->tile->output[e][t * width];
-        for (d = 0; d < width; d++)
-            if (!isfinite(y[d]))
-                return hcsmoe_failf(o->h, HCSMOE_EFAILED,
-                                    "expert %lld: its output for token %lld is not finite",
-                                    (long long)e, (long long)(o->tile->first_token + t));
-        if (o->metric == WASSERSTEIN)
-            sort(y, width, &o->sorted[row * width], space);
-        else
-            softmax(y, width, &o->p[row * width], &o->log_p[row * width]);
-    }
-    return HCSMOE_OK;
-}
-
 static double lanes_sum(const double *lane)
 {
     double sum = 0;
@@ -282,28 +255,47 @@ static double difference(const float *x, const float *y, int64_t n)
     return lanes_sum(lane);
 }
 
-/* Pairs i < j, counted as (0,1), (0,2), (1,2), (0,3) ...: the block's tokens are added in order. */
-static hcsmoe_status pairs_add(void *arg, int64_t begin, int64_t end)
+/* Makes the output of one expert ready to be compared, in row number at of the thread's. */
+static hcsmoe_status row_prepare(const struct overlap *o, int64_t e, int64_t t, int64_t at)
+{
+    const int64_t width = o->dims->width;
+    const float *y = &o->tile->output[e][t * width];
+    int64_t d;
+
+    for (d = 0; d < width; d++)
+        if (!isfinite(y[d]))
+            return hcsmoe_failf(o->h, HCSMOE_EFAILED,
+                                "expert %lld: its output for token %lld is not finite",
+                                (long long)e, (long long)(o->tile->first_token + t));
+    if (o->metric == WASSERSTEIN)
+        sort(y, width, &o->sorted[at * width], &o->space[o->h->thread(o->h) * 2 * width]);
+    else
+        softmax(y, width, &o->p[at * width], &o->log_p[at * width]);
+    return HCSMOE_OK;
+}
+
+/* Pairs i < j in the order (0,1), (0,2), (1,2), (0,3) ... */
+static hcsmoe_status tokens_compare(void *arg, int64_t begin, int64_t end)
 {
     const struct overlap *o = arg;
-    const int64_t width = o->dims->width, n = o->n_tokens;
-    int64_t i, j = 1, pair, t;
+    const int64_t n = o->dims->n_experts, width = o->dims->width;
+    const int64_t first = o->h->thread(o->h) * n;
+    hcsmoe_status status = HCSMOE_OK;
+    int64_t t, i, j;
 
-    while (j * (j + 1) / 2 <= begin)
-        j++;
-    i = begin - j * (j - 1) / 2;
-    for (pair = begin; pair < end; pair++) {
-        double *sum = &o->sums[i * o->dims->n_experts + j];
-        for (t = 0; t < n; t++) {
-            const int64_t x = (i * n + t) * width, y = (j * n + t) * width;
-            *sum += o->metric == WASSERSTEIN
-                        ? difference(&o->sorted[x], &o->sorted[y], width)
-                        : divergence(&o->p[x], &o->log_p[x], &o->p[y], &o->log_p[y], width);
-        }
-        if (++i == j) {
-            i = 0;
-            j++;
-        }
+    for (t = begin; t < end; t++) {
+        double *value = &o->values[t * o->n_pairs];
+        for (i = 0; i < n && status == HCSMOE_OK; i++)
+            status = row_prepare(o, i, t, first + i);
+        if (status != HCSMOE_OK)
+            return status;
+        for (j = 1; j < n; j++)
+            for (i = 0; i < j; i++) {
+                const int64_t x = (first + i) * width, y = (first + j) * width;
+                *value++ = o->metric == WASSERSTEIN
+                               ? difference(&o->sorted[x], &o->sorted[y], width)
+                               : divergence(&o->p[x], &o->log_p[x], &o->p[y], &o->log_p[y], width);
+            }
     }
     return HCSMOE_OK;
 }
@@ -315,17 +307,22 @@ static hcsmoe_status output_accumulate(void *self, const hcsmoe_host *h,
     struct overlap o = {.h = h,
                         .dims = a->dims,
                         .tile = tile,
-                        .metric = ((const expert_output_opts *)self)->overlap_metric};
-    hcsmoe_status status = overlap_open(&o, a);
+                        .metric = ((const expert_output_opts *)self)->overlap_metric,
+                        .n_pairs = n * (n - 1) / 2};
+    double *sums = a->states[0].data; /* [E, E]; i < j are used */
+    const double *value;
+    hcsmoe_status status = overlap_open(&o);
+    int64_t t, i, j;
 
-    for (; status == HCSMOE_OK && o.first < tile->n_tokens; o.first += BLOCK_TOKENS) {
-        const int64_t left = tile->n_tokens - o.first;
-        o.n_tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
-        status = h->parallel_for(h, n * o.n_tokens, rows_prepare, &o);
-        if (status == HCSMOE_OK)
-            status = h->parallel_for(h, n * (n - 1) / 2, pairs_add, &o);
-    }
-    return status;
+    if (status == HCSMOE_OK)
+        status = h->parallel_for(h, tile->n_tokens, tokens_compare, &o);
+    if (status != HCSMOE_OK)
+        return status;
+    for (value = o.values, t = 0; t < tile->n_tokens; t++) /* in order: the same for all tiles */
+        for (j = 1; j < n; j++)
+            for (i = 0; i < j; i++)
+                sums[i * n + j] += *value++;
+    return HCSMOE_OK;
 }
 
 static int64_t output_feature_size(void *self, const hcsmoe_host *h, const hcsmoe_layer_dims *dims)

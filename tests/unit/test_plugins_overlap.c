@@ -252,7 +252,7 @@ static void test_overlap_reports_missing_memory(void **state)
     (void)state;
     random_outputs(2, 4, 4);
     for (i = 0; i < 2; i++)
-        for (allowed = 0; allowed < 2; allowed++) {
+        for (allowed = 0; allowed < 3; allowed++) {
             host.alloc_allowed = allowed;
             assert_int_equal(compare(metrics[i], 2, 4, 4, 4, s), HCSMOE_ENOMEM);
         }
