@@ -129,7 +129,7 @@ int layer_stats_open(struct layer_stats *s, const struct model *m, int layer, in
     } part[] = {
         {HCSMOE_STAT_USAGE, &s->usage_counts, e, sizeof(int64_t)},
         {HCSMOE_STAT_USAGE, &s->usage, e, sizeof(double)},
-        {HCSMOE_STAT_ROUTING_SCORE, &s->score_sum, router, sizeof(double)},
+        {HCSMOE_STAT_ROUTING_SCORE, &s->score_sum, e, sizeof(double)},
         {HCSMOE_STAT_ROUTER_GRAM, &s->router_gram, e * e, sizeof(double)},
         {HCSMOE_STAT_OUTPUT_MEAN, &s->output_mean, e * d, sizeof(double)},
         {HCSMOE_STAT_WEIGHT_GRAM, &s->weight_gram, e * e, sizeof(double)},
@@ -293,6 +293,21 @@ static int usage_count(struct observation *o, const struct tap *tap)
     return 0;
 }
 
+/* Adds up the router's probabilities, of all rows that lead to an expert. */
+static int scores_add(struct observation *o, const struct layer *l, const struct tap *tap)
+{
+    double *rows = mem_new((size_t)l->n_experts, sizeof *rows);
+    int status =
+        rows ? o->m->k->column_sum(o->m->k, tap->n_tokens, l->n_experts, tap->probabilities, rows)
+             : HCSMOE_ENOMEM;
+
+    for (int64_t i = 0; !status && i < l->n_experts; i++)
+        if (!l->map || l->map[i] >= 0)
+            o->stats->score_sum[l->map ? l->map[i] : i] += rows[i];
+    mem_free(rows);
+    return status;
+}
+
 /* The quality tokens are floor(i * T / Q): copies those of this chunk. */
 static void quality_keep(struct observation *o, const struct tap *tap)
 {
@@ -357,6 +372,37 @@ static int tile_fill(struct observation *o, const struct layer *l, int64_t n, co
     return status;
 }
 
+/* Components know the experts that are stored: in a checkpoint that is merged already choices go
+ * through its map first. */
+static int tile_share(const struct observation *o, const struct layer *l, const hcsmoe_tile *tile)
+{
+    const int64_t n = tile->n_tokens * l->top_k;
+    hcsmoe_tile shown = *tile;
+    int32_t *ids = NULL;
+    float *weights = NULL;
+    int status = 0;
+
+    if (l->map) {
+        ids = mem_new_raw((size_t)n, sizeof *ids);
+        weights = mem_new_raw((size_t)n, sizeof *weights);
+        status = ids && weights ? 0 : HCSMOE_ENOMEM;
+        for (int64_t i = 0; !status && i < n; i++) {
+            ids[i] = tile->ids[i];
+            weights[i] = tile->weights[i];
+        }
+        if (!status)
+            status = o->m->k->map_experts(o->m->k, tile->n_tokens, (int32_t)l->top_k, l->map, ids,
+                                          weights);
+        shown.ids = ids;
+        shown.weights = weights;
+    }
+    for (size_t w = 0; !status && w < o->n_watchers; w++)
+        status = tile_show(o, &o->watchers[w], &shown);
+    mem_free(ids);
+    mem_free(weights);
+    return status;
+}
+
 /* residual: the stream after the layer, for those who scale by it; NULL: not known yet. */
 static int tiles_run(struct observation *o, const struct layer *l, const struct tap *tap,
                      const float *residual)
@@ -395,8 +441,8 @@ static int tiles_run(struct observation *o, const struct layer *l, const struct 
             .hidden = (const float *const *)hidden,
             .output = outputs ? (const float *const *)output : NULL,
         };
-        for (size_t w = 0; !status && w < o->n_watchers; w++)
-            status = tile_show(o, &o->watchers[w], &tile);
+        if (!status && o->accumulates)
+            status = tile_share(o, l, &tile);
         if (!status && (o->stats->energy || o->stats->energy_scaled))
             status = energy_add(o, l, &tile, residual ? residual + t * d : NULL);
     }
@@ -425,7 +471,7 @@ static int see(void *arg, const struct layer *l, struct tap *tap)
         if (o->stats->usage_counts)
             status = usage_count(o, tap);
         if (!status && o->stats->score_sum)
-            status = k->column_sum(k, n, router, tap->probabilities, o->stats->score_sum);
+            status = scores_add(o, l, tap);
         if (!status && o->stats->router_gram)
             status = k->gram_columns(k, n, router, tap->logits, o->stats->router_gram);
         if (!status && tiles_wanted(o) && !(o->needs & HCSMOE_STAT_ENERGY_SCALED))

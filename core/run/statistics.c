@@ -28,14 +28,13 @@ struct part {
 
 enum { PARTS = 9 };
 
-static void parts_of(const struct layer_stats *s, const struct model *m, struct part part[PARTS])
+static void parts_of(const struct layer_stats *s, struct part part[PARTS])
 {
-    const int64_t e = s->dims.n_experts, rows = m->layers[s->dims.layer].desc.n_experts,
-                  f = s->dims.ffn;
+    const int64_t e = s->dims.n_experts, f = s->dims.ffn;
     const struct part all[PARTS] = {
         {"usage_counts", HCSMOE_DTYPE_I64, s->usage_counts, 1, {e}},
         {"usage", HCSMOE_DTYPE_F64, s->usage, 1, {e}},
-        {"score_sum", HCSMOE_DTYPE_F64, s->score_sum, 1, {rows}},
+        {"score_sum", HCSMOE_DTYPE_F64, s->score_sum, 1, {e}},
         {"router_gram", HCSMOE_DTYPE_F64, s->router_gram, 2, {e, e}},
         {"output_mean", HCSMOE_DTYPE_F64, s->output_mean, 2, {e, s->dims.width}},
         {"weight_gram", HCSMOE_DTYPE_F64, s->weight_gram, 2, {e, e}},
@@ -88,14 +87,14 @@ static void state_name(const struct config *c, const struct states *states, int 
              component_at(c, k)->component->c.name, states->desc[i].name);
 }
 
-static int layer_write(struct st_writer *w, const struct config *c, const struct model *m,
-                       const struct layer_stats *s, const struct layer_states *states)
+static int layer_write(struct st_writer *w, const struct config *c, const struct layer_stats *s,
+                       const struct layer_states *states)
 {
     struct part part[PARTS];
     char name[SAFETENSORS_NAME_MAX + 1];
     int status = 0;
 
-    parts_of(s, m, part);
+    parts_of(s, part);
     for (int k = 0; !status && k < PARTS; k++) {
         snprintf(name, sizeof name, "layer.%d.%s", s->dims.layer, part[k].name);
         if (part[k].bytes)
@@ -127,7 +126,7 @@ int statistics_write(const char *path, const struct config *c, const struct prep
     }
     int status = st_create(&w, path, reserve);
     for (size_t i = 0; !status && i < n; i++)
-        status = layer_write(&w, c, p->m, layers[i], states[i]);
+        status = layer_write(&w, c, layers[i], states[i]);
     key_of(c, p, key);
     json_t *meta =
         json_pack("{s:s, s:s, s:s}", "format", "pt", "hcsmoe", HCSMOE_VERSION, "key", key);
@@ -142,7 +141,6 @@ int statistics_write(const char *path, const struct config *c, const struct prep
 
 struct statistics {
     struct st_file file;
-    const struct model *m;
 };
 
 static const struct st_entry *entry_find(const struct statistics *s, const char *name)
@@ -179,7 +177,7 @@ static int layer_take(const struct statistics *s, const struct config *c, struct
     const char *lacks = NULL;
     int status = 0;
 
-    parts_of(stats, s->m, part);
+    parts_of(stats, part);
     for (int k = 0; !status && !lacks && k < PARTS; k++) {
         snprintf(lacking, SAFETENSORS_NAME_MAX + 1, "layer.%d.%s", stats->dims.layer, part[k].name);
         if (part[k].bytes)
@@ -251,8 +249,6 @@ int statistics_find(struct statistics **out, const struct config *c, const struc
     }
     s = mem_new(1, sizeof *s);
     status = s ? st_open(&s->file, path) : HCSMOE_ENOMEM;
-    if (s)
-        s->m = p->m;
     if (!status)
         status = key_check(s, c, p);
     if (!status) {

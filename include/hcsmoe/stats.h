@@ -84,9 +84,11 @@ typedef struct hcsmoe_tile {
     uint32_t struct_size, reserved0;
     int64_t first_token, n_tokens; /* n of T */
     const float *x;                /* [n, D] MoE inputs */
-    const float *logits;           /* [n, E] router logits */
-    const float *probabilities;    /* [n, E] softmax over all experts */
-    const int32_t *ids;            /* [n, K] chosen experts, best first */
+    const float *logits;           /* [n, router rows] router logits */
+    const float *probabilities;    /* [n, router rows] softmax over all; E rows, one for an expert,
+                                      unless the checkpoint is merged already */
+    const int32_t *ids;            /* [n, K] chosen experts, best first; -1: none (pruned, or the
+                                      same as one before it, of a checkpoint merged already) */
     const float *weights;          /* [n, K] as the forward pass weighs them */
     const float *const *hidden;    /* [E] of [n, F]; NULL unless HCSMOE_STAT_HIDDEN */
     const float *const *output;    /* [E] of [n, D]; NULL unless HCSMOE_STAT_OUTPUT */

@@ -135,7 +135,7 @@ static const double *scores_of(const none_opts *opts, const hcsmoe_host *h,
 {
     const double *sum;
     const int64_t *count;
-    double *mean;
+    double *mean, all = 0;
     int64_t e;
 
     if (opts->score == FREQUENCY)
@@ -145,8 +145,13 @@ static const double *scores_of(const none_opts *opts, const hcsmoe_host *h,
     sum = states[STATE_SUM].data;
     count = states[STATE_COUNT].data;
     mean = h->scratch(h, (size_t)n * sizeof *mean);
-    for (e = 0; mean && e < n; e++)
+    for (e = 0; mean && e < n; e++) {
         mean[e] = count[e] > 0 ? sum[e] / (double)count[e] : 0;
+        all += mean[e];
+    }
+    /* Shares, as usage is: norms grow and shrink from layer to layer, and the budget compares all. */
+    for (e = 0; mean && all > 0 && e < n; e++)
+        mean[e] /= all;
     return mean;
 }
 

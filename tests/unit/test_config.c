@@ -312,7 +312,8 @@ static void test_unknown_component_is_refused(void **state)
     (void)state;
     refuse(LEAST "[merge]\nmerge = frq\n", NULL, CONFIG_SHOW, ":10: [merge] merge",
            "did you mean 'freq'?");
-    refuse(LEAST, "group.cluster=hierarchicl", CONFIG_SHOW, NULL, "-s group.cluster: no cluster");
+    refuse(LEAST, "group.cluster=hierarchicl", CONFIG_SHOW, NULL,
+           "-s group.cluster: no 'hierarchicl'");
     refuse(LEAST, "group.similarity_base=expert-output+weigth", CONFIG_SHOW, NULL,
            "did you mean 'weight'?");
     refuse(LEAST, "group.similarity_base=weight+weight", CONFIG_SHOW, NULL,
