@@ -30,9 +30,10 @@ int64_t workspace_bytes(const struct model *m, int64_t rows, bool probabilities)
 {
     const hcsmoe_model_desc *d = &m->desc;
     const struct row_sizes s = row_sizes(m);
-    int64_t floats = d->width + d->n_heads * d->head_dim +
-                     d->n_kv_heads * (d->head_dim + d->v_head_dim) + d->n_heads * d->v_head_dim +
-                     s.experts * (probabilities ? 2 : 1) + 4 * s.top_k + 1;
+    int64_t floats = d->width + s.experts * (probabilities ? 2 : 1) + 4 * s.top_k + 1;
+    if (m->ops->attention)
+        return (floats * (int64_t)sizeof(float) + d->attention_bytes) * rows;
+    floats += (d->n_heads + d->n_kv_heads) * (d->head_dim + d->v_head_dim);
     return floats * rows * (int64_t)sizeof(float);
 }
 
@@ -45,15 +46,16 @@ int workspace_open(struct workspace *w, const struct model *m, int64_t rows, boo
 {
     const hcsmoe_model_desc *d = &m->desc;
     const struct row_sizes s = row_sizes(m);
+    const int64_t own = m->ops->attention != NULL; /* brings its own working memory */
     const struct {
         void *to;
         int64_t columns;
     } part[] = {
         {&w->norm, d->width},
-        {&w->q, d->n_heads * d->head_dim},
-        {&w->k, d->n_kv_heads * d->head_dim},
-        {&w->v, d->n_kv_heads * d->v_head_dim},
-        {&w->attention, d->n_heads * d->v_head_dim},
+        {&w->q, own ? 0 : d->n_heads * d->head_dim},
+        {&w->k, own ? 0 : d->n_kv_heads * d->head_dim},
+        {&w->v, own ? 0 : d->n_kv_heads * d->v_head_dim},
+        {&w->attention, own ? 0 : d->n_heads * d->v_head_dim},
         {&w->logits, s.experts},
         {&w->weights, s.top_k},
         {&w->ids, s.top_k},
@@ -338,10 +340,11 @@ double decoder_flops(const struct model *m, int layer, double context)
     const hcsmoe_model_desc *d = &m->desc;
     const hcsmoe_layer_desc *s = &m->layers[layer].desc;
     const double width = (double)d->width;
-    double flops = 2 * width *
-                       (double)(d->n_heads * (d->head_dim + d->v_head_dim) +
-                                d->n_kv_heads * (d->head_dim + d->v_head_dim)) +
-                   2 * context * (double)(d->n_heads * (d->head_dim + d->v_head_dim));
+    double flops = 2 * context * (double)(d->n_heads * (d->head_dim + d->v_head_dim));
+    flops +=
+        m->ops->attention
+            ? d->attention_flops
+            : 2 * width * (double)((d->n_heads + d->n_kv_heads) * (d->head_dim + d->v_head_dim));
     flops += s->is_moe ? 6 * width * (double)(s->top_k * s->ffn + s->shared_ffn) +
                              2 * width * (double)s->n_experts
                        : 6 * width * (double)s->ffn;

@@ -231,6 +231,21 @@ static int role_resolve(const struct model *m, int layer, const struct role_shap
     return entry_check(m, *e, rs->columns ? 2 : 1, shape);
 }
 
+/* Asks the family for a shape that its description does not tell. */
+static int role_asked(const struct model *m, int layer, struct role_shape *rs)
+{
+    int64_t shape[2] = {0, 0};
+    if (rs->rows >= 0 || !m->ops->tensor_shape)
+        return 0;
+    host_enter(m->host, m->family.component->c.name, layer);
+    const int32_t ndim =
+        m->ops->tensor_shape(m->family.self, &m->host->abi, rs->role, layer, shape);
+    const int status = host_leave(m->host, 0);
+    if (!status && ndim > 0)
+        *rs = (struct role_shape){rs->role, true, shape[0], ndim > 1 ? shape[1] : 0};
+    return status;
+}
+
 static int experts_resolve(struct model *m, int l)
 {
     struct layer_source *s = &m->layers[l];
@@ -362,7 +377,10 @@ static int layer_resolve(struct model *m, int l)
         const bool dense_only = r >= HCSMOE_ROLE_DENSE_GATE && r <= HCSMOE_ROLE_DENSE_DOWN;
         if ((moe_only && dense) || (dense_only && !dense))
             continue;
-        status = role_resolve(m, l, &roles[i], &s->role[r]);
+        struct role_shape rs = roles[i];
+        status = role_asked(m, l, &rs);
+        if (!status)
+            status = role_resolve(m, l, &rs, &s->role[r]);
         if (!status && s->role[r])
             s->bytes += aligned(s->role[r]->size);
     }

@@ -34,6 +34,10 @@ typedef struct hcsmoe_model_desc {
     /* config.json keys that say these, NULL: the family has none. For outputs whose shape differs.
      */
     const char *key_n_experts, *key_expert_ffn, *key_top_k;
+    /* What a family's own `attention` takes for each token, for the plan: bytes of working memory,
+     * and multiply-adds times two of its projections. */
+    int64_t attention_bytes;
+    double attention_flops;
 } hcsmoe_model_desc;
 
 /* One layer. The host zeroes it and sets struct_size. */
@@ -80,7 +84,7 @@ typedef struct hcsmoe_model_route_args {
     const hcsmoe_layer_tensors *tensors;
     int64_t n_tokens, n_experts, top_k;
     const float *logits;  /* [n, E] */
-    const int64_t *mask;  /* [E]: below 0: pruned, never selected; NULL: none */
+    const int64_t *mask;  /* [E], host memory: below 0: pruned, never selected; NULL: none */
     float *probabilities; /* [n, E] softmax over all; NULL: not wanted */
     int32_t *ids;         /* [n, K] best first */
     float *weights;       /* [n, K] */
@@ -104,6 +108,11 @@ typedef struct hcsmoe_model_ops {
                                const hcsmoe_model_attention_args *a);
     /* logits -> experts and weights. NULL: softmax, top-k, renormalise as described. */
     hcsmoe_status (*route)(void *self, const hcsmoe_host *h, const hcsmoe_model_route_args *a);
+    /* Of a family with its own `attention`: the shape [out, in], or [out] of a vector, of a role
+     * that it reads and the description does not tell, so that the core can find and check the
+     * tensor before it computes. Returns the number of dimensions; 0: no such role in the layer. */
+    int32_t (*tensor_shape)(void *self, const hcsmoe_host *h, int32_t role, int32_t layer,
+                            int64_t shape[2]);
 } hcsmoe_model_ops;
 
 #ifdef __cplusplus
