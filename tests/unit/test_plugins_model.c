@@ -4,39 +4,35 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "plugin_test.h"
+#include "model_test.h"
 
-#include <jansson.h>
+static struct family mixtral = {
+    .config =
+        "{'architectures': ['MixtralForCausalLM'], 'model_type': 'mixtral', 'hidden_act': 'silu',"
+        " 'hidden_size': 4096, 'intermediate_size': 14336, 'max_position_embeddings': 32768,"
+        " 'num_attention_heads': 32, 'num_experts_per_tok': 2, 'num_hidden_layers': 32,"
+        " 'num_key_value_heads': 8, 'num_local_experts': 8, 'rms_norm_eps': 1e-05,"
+        " 'rope_theta': 1000000.0, 'sliding_window': null, 'tie_word_embeddings': false,"
+        " 'vocab_size': 32000}"};
 
-#include <hcsmoe/model.h>
-
-static struct fake_host host;
-static const hcsmoe_component *mixtral, *qwen;
-
-static const char mixtral_config[] =
-    "{'architectures': ['MixtralForCausalLM'], 'model_type': 'mixtral', 'hidden_act': 'silu',"
-    " 'hidden_size': 4096, 'intermediate_size': 14336, 'max_position_embeddings': 32768,"
-    " 'num_attention_heads': 32, 'num_experts_per_tok': 2, 'num_hidden_layers': 32,"
-    " 'num_key_value_heads': 8, 'num_local_experts': 8, 'rms_norm_eps': 1e-05,"
-    " 'rope_theta': 1000000.0, 'sliding_window': null, 'tie_word_embeddings': false,"
-    " 'vocab_size': 32000}";
-
-static const char qwen_config[] =
-    "{'architectures': ['Qwen2MoeForCausalLM'], 'model_type': 'qwen2_moe', 'hidden_act': 'silu',"
-    " 'decoder_sparse_step': 1, 'hidden_size': 2048, 'intermediate_size': 5632,"
-    " 'max_position_embeddings': 8192, 'max_window_layers': 21, 'moe_intermediate_size': 1408,"
-    " 'norm_topk_prob': false, 'num_attention_heads': 16, 'num_experts': 60,"
-    " 'num_experts_per_tok': 4, 'num_hidden_layers': 24, 'num_key_value_heads': 16,"
-    " 'rms_norm_eps': 1e-06, 'rope_theta': 1000000.0, 'shared_expert_intermediate_size': 5632,"
-    " 'sliding_window': 32768, 'tie_word_embeddings': false, 'use_sliding_window': false,"
-    " 'vocab_size': 151936}";
+static struct family qwen = {
+    .config =
+        "{'architectures': ['Qwen2MoeForCausalLM'], 'model_type': 'qwen2_moe', 'hidden_act': "
+        "'silu',"
+        " 'decoder_sparse_step': 1, 'hidden_size': 2048, 'intermediate_size': 5632,"
+        " 'max_position_embeddings': 8192, 'max_window_layers': 21, 'moe_intermediate_size': 1408,"
+        " 'norm_topk_prob': false, 'num_attention_heads': 16, 'num_experts': 60,"
+        " 'num_experts_per_tok': 4, 'num_hidden_layers': 24, 'num_key_value_heads': 16,"
+        " 'rms_norm_eps': 1e-06, 'rope_theta': 1000000.0, 'shared_expert_intermediate_size': 5632,"
+        " 'sliding_window': 32768, 'tie_word_embeddings': false, 'use_sliding_window': false,"
+        " 'vocab_size': 151936}"};
 
 static int host_setup(void **state)
 {
     (void)state;
     fake_host_open(&host);
-    mixtral = plugin_load(&host, "hcsmoe-model-mixtral.so");
-    qwen = plugin_load(&host, "hcsmoe-model-qwen2_moe.so");
+    mixtral.c = plugin_load(&host, "hcsmoe-model-mixtral.so");
+    qwen.c = plugin_load(&host, "hcsmoe-model-qwen2_moe.so");
     return 0;
 }
 
@@ -47,119 +43,19 @@ static int host_teardown(void **state)
     return 0;
 }
 
-/* JSON with single quotes. */
-static json_t *parse(const char *text)
-{
-    char json[4096];
-    size_t i;
-    json_t *v;
-
-    assert_true(strlen(text) < sizeof json);
-    for (i = 0; i <= strlen(text); i++)
-        json[i] = text[i] == '\'' ? '"' : text[i];
-    v = json_loads(json, 0, NULL);
-    assert_non_null(v);
-    return v;
-}
-
-/* A model of a family: its config with changes, described. */
-struct model {
-    const hcsmoe_component *c;
-    const hcsmoe_model_ops *ops;
-    void *self;
-    json_t *config;
-    hcsmoe_model_desc desc;
-};
-
-static hcsmoe_status model_open(struct model *m, const hcsmoe_component *c, const char *changes)
-{
-    json_t *change = parse(changes);
-    hcsmoe_model_args args = {.struct_size = sizeof args, .layer = -1};
-
-    *m = (struct model){.c = c, .ops = c->ops, .desc = {.struct_size = sizeof m->desc}};
-    m->config = parse(c == mixtral ? mixtral_config : qwen_config);
-    assert_int_equal(json_object_update(m->config, change), 0);
-    json_decref(change);
-    args.config = (const hcsmoe_json *)(const void *)m->config;
-    if (c->create)
-        assert_int_equal(c->create(&host.abi, NULL, &m->self), 0);
-    return m->ops->describe(m->self, &host.abi, &args, &m->desc);
-}
-
-static void model_close(struct model *m)
-{
-    if (m->c->destroy)
-        m->c->destroy(&host.abi, m->self);
-    json_decref(m->config);
-    fake_host_leave(&host);
-}
-
-static hcsmoe_status describe_layer(const struct model *m, int32_t layer, hcsmoe_layer_desc *d)
-{
-    const hcsmoe_model_args args = {.struct_size = sizeof args,
-                                    .layer = layer,
-                                    .config = (const hcsmoe_json *)(const void *)m->config};
-
-    *d = (hcsmoe_layer_desc){.struct_size = sizeof *d};
-    return m->ops->describe_layer(m->self, &host.abi, &args, d);
-}
-
-/* The first message of describe, or of describing any layer. */
-static hcsmoe_status refuse(const hcsmoe_component *c, const char *changes, const char *message)
-{
-    struct model m;
-    hcsmoe_layer_desc d;
-    hcsmoe_status status;
-    int32_t layer;
-
-    host.message[0] = '\0';
-    status = model_open(&m, c, changes);
-    for (layer = 0; layer < m.desc.n_layers && status == HCSMOE_OK; layer++)
-        status = describe_layer(&m, layer, &d);
-    model_close(&m);
-    if (status == HCSMOE_OK || strcmp(host.message, message) != 0)
-        fail_msg("%s\ngives  '%s'\nnot    '%s'", changes, host.message, message);
-    return status;
-}
-
-static void check_name(const struct model *m, int32_t role, int32_t layer, int32_t expert,
-                       int32_t variant, const char *expected)
-{
-    char name[128] = "";
-    const int32_t got =
-        m->ops->tensor_name(m->self, &host.abi, role, layer, expert, variant, name, sizeof name);
-
-    if (!expected) {
-        assert_int_equal(got, 0);
-        return;
-    }
-    assert_int_equal(got, 1);
-    assert_string_equal(name, expected);
-}
-
-static int32_t probe(const hcsmoe_component *c, const char *config)
-{
-    const hcsmoe_model_ops *ops = c->ops;
-    json_t *v = parse(config);
-    const int32_t sure = ops->probe(&host.abi, (const hcsmoe_json *)(const void *)v);
-
-    json_decref(v);
-    return sure;
-}
-
 static void test_families_know_their_configs(void **state)
 {
     (void)state;
-    assert_int_equal(probe(mixtral, mixtral_config), 100);
-    assert_int_equal(probe(qwen, qwen_config), 100);
-    assert_int_equal(probe(mixtral, qwen_config), 0);
-    assert_int_equal(probe(qwen, mixtral_config), 0);
-    assert_int_equal(probe(mixtral, "{'model_type': 'hcsmoe_mixtral'}"), 100);
-    assert_int_equal(probe(qwen, "{'model_type': 'hcsmoe_qwen2_moe'}"), 100);
-    assert_in_range(probe(mixtral, "{'architectures': ['MixtralForCausalLM']}"), 1, 99);
-    assert_in_range(probe(qwen, "{'architectures': ['Qwen2MoeForCausalLM']}"), 1, 99);
-    assert_int_equal(probe(qwen, "{'architectures': 7, 'model_type': []}"), 0);
-    assert_int_equal(probe(mixtral, "{}"), 0);
+    assert_int_equal(probe(&mixtral, mixtral.config), 100);
+    assert_int_equal(probe(&qwen, qwen.config), 100);
+    assert_int_equal(probe(&mixtral, qwen.config), 0);
+    assert_int_equal(probe(&qwen, mixtral.config), 0);
+    assert_int_equal(probe(&mixtral, "{'model_type': 'hcsmoe_mixtral'}"), 100);
+    assert_int_equal(probe(&qwen, "{'model_type': 'hcsmoe_qwen2_moe'}"), 100);
+    assert_in_range(probe(&mixtral, "{'architectures': ['MixtralForCausalLM']}"), 1, 99);
+    assert_in_range(probe(&qwen, "{'architectures': ['Qwen2MoeForCausalLM']}"), 1, 99);
+    assert_int_equal(probe(&qwen, "{'architectures': 7, 'model_type': []}"), 0);
+    assert_int_equal(probe(&mixtral, "{}"), 0);
 }
 
 static void test_mixtral_describes_the_published_model(void **state)
@@ -168,7 +64,7 @@ static void test_mixtral_describes_the_published_model(void **state)
     hcsmoe_layer_desc d;
 
     (void)state;
-    assert_int_equal(model_open(&m, mixtral, "{}"), 0);
+    assert_int_equal(model_open(&m, &mixtral, "{}"), 0);
     assert_int_equal(m.desc.n_layers, 32);
     assert_int_equal(m.desc.width, 4096);
     assert_int_equal(m.desc.vocabulary, 32000);
@@ -197,7 +93,7 @@ static void test_mixtral_reads_newer_spellings(void **state)
     hcsmoe_layer_desc d;
 
     (void)state;
-    assert_int_equal(model_open(&m, mixtral,
+    assert_int_equal(model_open(&m, &mixtral,
                                 "{'rope_theta': null, 'head_dim': null, 'dtype': 'bfloat16',"
                                 " 'num_local_experts': null, 'num_experts': 6, 'rope_parameters':"
                                 " {'rope_theta': 5e5, 'rope_type': 'default'}}"),
@@ -208,7 +104,7 @@ static void test_mixtral_reads_newer_spellings(void **state)
     assert_int_equal(describe_layer(&m, 0, &d), 0);
     assert_int_equal(d.n_experts, 6);
     model_close(&m);
-    assert_int_equal(model_open(&m, mixtral,
+    assert_int_equal(model_open(&m, &mixtral,
                                 "{'head_dim': 32, 'sliding_window': 64, 'hidden_size': 72,"
                                 " 'num_attention_heads': 3, 'num_key_value_heads': 1,"
                                 " 'hidden_act': null, 'rope_scaling': null}"),
@@ -224,7 +120,7 @@ static void test_mixtral_names_tensors_per_expert_and_fused(void **state)
     struct model m;
 
     (void)state;
-    assert_int_equal(model_open(&m, mixtral, "{}"), 0);
+    assert_int_equal(model_open(&m, &mixtral, "{}"), 0);
     check_name(&m, HCSMOE_ROLE_EMBED, -1, -1, 0, "model.embed_tokens.weight");
     check_name(&m, HCSMOE_ROLE_FINAL_NORM, -1, -1, 0, "model.norm.weight");
     check_name(&m, HCSMOE_ROLE_LM_HEAD, -1, -1, 0, "lm_head.weight");
@@ -256,11 +152,11 @@ static void test_tensor_name_gives_nothing_where_the_name_does_not_fit(void **st
     char name[18];
 
     (void)state;
-    assert_int_equal(model_open(&m, mixtral, "{}"), 0);
+    assert_int_equal(model_open(&m, &mixtral, "{}"), 0);
     assert_int_equal(
-        m.ops->tensor_name(NULL, &host.abi, HCSMOE_ROLE_FINAL_NORM, -1, -1, 0, name, 17), 0);
+        m.ops->tensor_name(m.self, &host.abi, HCSMOE_ROLE_FINAL_NORM, -1, -1, 0, name, 17), 0);
     assert_int_equal(
-        m.ops->tensor_name(NULL, &host.abi, HCSMOE_ROLE_FINAL_NORM, -1, -1, 0, name, 18), 1);
+        m.ops->tensor_name(m.self, &host.abi, HCSMOE_ROLE_FINAL_NORM, -1, -1, 0, name, 18), 1);
     model_close(&m);
 }
 
@@ -270,7 +166,7 @@ static void test_qwen2_moe_describes_the_published_model(void **state)
     hcsmoe_layer_desc d;
 
     (void)state;
-    assert_int_equal(model_open(&m, qwen, "{}"), 0);
+    assert_int_equal(model_open(&m, &qwen, "{}"), 0);
     assert_int_equal(m.desc.n_layers, 24);
     assert_int_equal(m.desc.head_dim, 128);
     assert_int_equal(m.desc.attention_bias, 1);
@@ -299,7 +195,7 @@ static void test_qwen2_moe_has_dense_layers_where_the_config_says(void **state)
     int32_t layer;
 
     (void)state;
-    assert_int_equal(model_open(&m, qwen,
+    assert_int_equal(model_open(&m, &qwen,
                                 "{'mlp_only_layers': [1, 0, 99], 'decoder_sparse_step': 2,"
                                 " 'num_hidden_layers': 6, 'norm_topk_prob': true,"
                                 " 'tie_word_embeddings': true, 'qkv_bias': false}"),
@@ -327,13 +223,13 @@ static void test_qwen2_moe_windows_the_layers_behind_max_window_layers(void **st
     hcsmoe_layer_desc d;
 
     (void)state;
-    assert_int_equal(model_open(&m, qwen, "{'use_sliding_window': true}"), 0);
+    assert_int_equal(model_open(&m, &qwen, "{'use_sliding_window': true}"), 0);
     assert_int_equal(describe_layer(&m, 20, &d), 0);
     assert_int_equal(d.window, 0);
     assert_int_equal(describe_layer(&m, 21, &d), 0);
     assert_int_equal(d.window, 32768);
     model_close(&m);
-    assert_int_equal(model_open(&m, qwen,
+    assert_int_equal(model_open(&m, &qwen,
                                 "{'use_sliding_window': true, 'num_hidden_layers': 2,"
                                 " 'layer_types': ['sliding_attention', 'full_attention']}"),
                      0);
@@ -349,7 +245,7 @@ static void test_qwen2_moe_names_tensors_per_expert_and_fused(void **state)
     struct model m;
 
     (void)state;
-    assert_int_equal(model_open(&m, qwen, "{'num_experts': null, 'num_local_experts': 60}"), 0);
+    assert_int_equal(model_open(&m, &qwen, "{'num_experts': null, 'num_local_experts': 60}"), 0);
     assert_string_equal(m.desc.key_n_experts, "num_local_experts");
     check_name(&m, HCSMOE_ROLE_K_BIAS, 3, -1, 0, "model.layers.3.self_attn.k_proj.bias");
     check_name(&m, HCSMOE_ROLE_O_BIAS, 3, -1, 0, NULL);
@@ -371,12 +267,12 @@ static void test_qwen2_moe_names_tensors_per_expert_and_fused(void **state)
 
 static void test_families_refuse_what_they_cannot_compute(void **state)
 {
-    const hcsmoe_component *const families[] = {mixtral, qwen};
+    const struct family *const families[] = {&mixtral, &qwen};
     size_t i;
 
     (void)state;
     for (i = 0; i < 2; i++) {
-        const hcsmoe_component *c = families[i];
+        const struct family *c = families[i];
         assert_int_equal(refuse(c, "{'hidden_act': 'gelu'}",
                                 "'hidden_act' is 'gelu': not supported (have: silu)"),
                          HCSMOE_EUNSUPPORTED);
@@ -389,16 +285,12 @@ static void test_families_refuse_what_they_cannot_compute(void **state)
                                 " is not supported (have: default)"),
                          HCSMOE_EUNSUPPORTED);
     }
-    assert_int_equal(refuse(qwen,
+    assert_int_equal(refuse(&qwen,
                             "{'use_sliding_window': true, 'layer_types': ['linear_attention']}",
                             "'layer_types' says 'linear_attention': not supported (have:"
                             " full_attention, sliding_attention)"),
                      HCSMOE_EUNSUPPORTED);
 }
-
-struct refusal {
-    const char *changes, *message;
-};
 
 static void test_families_refuse_missing_keys_and_nonsense(void **state)
 {
@@ -461,14 +353,14 @@ static void test_families_refuse_missing_keys_and_nonsense(void **state)
 
     (void)state;
     for (i = 0; i < sizeof both / sizeof both[0]; i++) {
-        assert_int_equal(refuse(mixtral, both[i].changes, both[i].message), HCSMOE_EINVAL);
-        assert_int_equal(refuse(qwen, both[i].changes, both[i].message), HCSMOE_EINVAL);
+        assert_int_equal(refuse(&mixtral, both[i].changes, both[i].message), HCSMOE_EINVAL);
+        assert_int_equal(refuse(&qwen, both[i].changes, both[i].message), HCSMOE_EINVAL);
     }
     for (i = 0; i < sizeof only_mixtral / sizeof only_mixtral[0]; i++)
-        assert_int_equal(refuse(mixtral, only_mixtral[i].changes, only_mixtral[i].message),
+        assert_int_equal(refuse(&mixtral, only_mixtral[i].changes, only_mixtral[i].message),
                          HCSMOE_EINVAL);
     for (i = 0; i < sizeof only_qwen / sizeof only_qwen[0]; i++)
-        assert_int_equal(refuse(qwen, only_qwen[i].changes, only_qwen[i].message), HCSMOE_EINVAL);
+        assert_int_equal(refuse(&qwen, only_qwen[i].changes, only_qwen[i].message), HCSMOE_EINVAL);
 }
 
 static void test_qwen2_moe_reports_missing_memory(void **state)
@@ -477,7 +369,7 @@ static void test_qwen2_moe_reports_missing_memory(void **state)
 
     (void)state;
     host.alloc_allowed = 0;
-    assert_int_equal(qwen->create(&host.abi, NULL, &self), HCSMOE_ENOMEM);
+    assert_int_equal(qwen.c->create(&host.abi, NULL, &self), HCSMOE_ENOMEM);
     host.alloc_allowed = -1;
 }
 
