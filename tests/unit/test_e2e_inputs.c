@@ -91,7 +91,8 @@ static void test_wrong_config_json_is_refused(void **state)
     text_replace(text("%s/config.json", llama), "\"mixtral\"", "\"llama\"");
     refuse_model(llama, 2,
                  PARTS("config.json: no plugin knows architecture 'LlamaForCausalLM'",
-                       "model_type 'llama'", "have: mixtral, olmoe, qwen2_moe, qwen3_moe"));
+                       "model_type 'llama'",
+                       "have: deepseek_v2, mixtral, olmoe, qwen2_moe, qwen3_moe"));
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", ",\n", "\n"), 2,
                  PARTS("/config.json:5:21: '}' expected near"));
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", "\"hidden_size\"", "\"hidden\""), 2,
