@@ -44,7 +44,8 @@ enum {
 #define HCSMOE_CAP_CORES_IN ((uint64_t)1 << 6)  /* a merge that reads the core of each group */
 #define HCSMOE_CAP_CORES_OUT ((uint64_t)1 << 7) /* a clustering that gives cores */
 #define HCSMOE_CAP_NO_GROUPS                                                                       \
-    ((uint64_t)1 << 8) /* a merge that takes every expert alone: nothing is clustered, and [group]   \
+    ((uint64_t)1                                                                                   \
+     << 8) /* a merge that takes every expert alone: nothing is clustered, and [group]   \
                           may set num_average_groups and start_layer only */
 #define HCSMOE_CAP_LEAVES_OUT                                                                      \
     ((uint64_t)1 << 9) /* a clustering whose labels may be -1: the expert is in no group */
