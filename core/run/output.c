@@ -159,10 +159,9 @@ static int fused_add(struct output *o, const struct st_entry *e, const struct me
 }
 
 /* Are the layer's experts written as one tensor, as they were read? */
-static bool written_fused(const struct output *o, const struct layer_source *s, bool touched)
+static bool written_fused(const struct output *o, const struct layer_source *s)
 {
-    return s->fused_gate_up &&
-           (o->layout == LAYOUT_EXPANDED || (!touched && o->layout == LAYOUT_MAPPED));
+    return s->fused_gate_up && o->layout == LAYOUT_EXPANDED;
 }
 
 /* The router stands beside the experts: where those get their published names, it does too. */
@@ -188,7 +187,7 @@ static int experts_add(struct output *o, const struct layer *l, const struct mer
             return fail(HCSMOE_EUNSUPPORTED,
                         "layer %d: expert %lld is pruned: layout = expanded has no place for that",
                         l->index, (long long)e);
-    if (written_fused(o, s, touched)) {
+    if (written_fused(o, s)) {
         const hcsmoe_tensor *const up[2] = {x->layer.gate, x->layer.up}, *const down[1] = {
                                                                              x->layer.down};
         status = fused_add(o, s->fused_gate_up, x, 2, up);
@@ -235,7 +234,7 @@ int output_layer(struct output *o, const struct layer *l, const struct merged *x
         status = written_mark(o, e);
         if (!status && r == HCSMOE_ROLE_ROUTER)
             status = router_add(o, l, collapsed ? &collapsed->layer.role[r] : &l->role[r],
-                                s->fused_gate_up && !written_fused(o, s, touched));
+                                s->fused_gate_up && !written_fused(o, s));
         else if (!status && r != HCSMOE_ROLE_EXPERT_MAP)
             status = tensor_add(o, e->name, e->dtype, e->ndim, e->shape, l->role[r].data);
     }
