@@ -15,6 +15,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "share/share.h"
+
+#define CLASSES "modeling_hcsmoe" /* what transformers loads layout = mapped with */
 
 enum {
     COPY_BYTES = 16 * 1024 * 1024,
@@ -305,7 +308,8 @@ static bool file_copied(const char *name)
                                             ".bin",         ".bin.index.json",
                                             ".pt",          ".pth",
                                             ".gguf",        ".tmp"};
-    if (name[0] == '.' || !strcmp(name, "config.json") || !strcmp(name, "hcsmoe"))
+    if (name[0] == '.' || !strcmp(name, "config.json") || !strcmp(name, "hcsmoe") ||
+        !strcmp(name, CLASSES ".py"))
         return false;
     for (size_t i = 0; i < sizeof not_these / sizeof *not_these; i++)
         if (str_ends(name, not_these[i]))
@@ -370,6 +374,40 @@ static int sizes_write(const struct output *o, json_t *c)
     return status;
 }
 
+/* The classes that load a mapped checkpoint into transformers lie beside it, if they know its family.
+ * Those that the input may have named know no expert map. */
+static int classes_write(const struct output *o, json_t *c)
+{
+    const char *type = json_string_value(json_object_get(c, "model_type"));
+    const char *model = json_string_value(json_array_get(json_object_get(c, "architectures"), 0));
+    const char *old =
+        json_string_value(json_object_get(json_object_get(c, "auto_map"), "AutoConfig"));
+    const bool mapped = o->layout == LAYOUT_MAPPED;
+    const int n = model ? (int)(strlen(model) - strlen("HcsmoeForCausalLM")) : 0;
+
+    if (mapped || (old && str_starts(old, CLASSES ".")))
+        (void)json_object_del(c, "auto_map");
+    if (!mapped || !type || n <= 0 || !str_ends(model, "ForCausalLM"))
+        return 0;
+    const char *name = model + strlen("Hcsmoe");
+    char *known = mem_printf("\"%s\": (\"%.*s\",", type + strlen("hcsmoe_"), n, name);
+    char *path = path_join(o->temporary, CLASSES ".py");
+    int status = known && path ? 0 : HCSMOE_ENOMEM;
+    if (!status && strstr(modeling_hcsmoe_py, known)) {
+        json_t *map = json_object();
+        if (json_object_set_new(map, "AutoConfig",
+                                json_sprintf(CLASSES ".Hcsmoe%.*sConfig", n, name)) |
+            json_object_set_new(map, "AutoModelForCausalLM", json_sprintf(CLASSES ".%s", model)) |
+            json_object_set_new(c, "auto_map", map))
+            status = fail_memory(0);
+        else
+            status = path_write(path, modeling_hcsmoe_py, modeling_hcsmoe_py_size);
+    }
+    mem_free(known);
+    mem_free(path);
+    return status;
+}
+
 static int config_write(struct output *o, json_t *hcsmoe)
 {
     static const char *const layouts[] = {"mapped", "expanded", "collapsed"};
@@ -386,6 +424,8 @@ static int config_write(struct output *o, json_t *hcsmoe)
             c, "model_type",
             prefixed(json_string_value(json_object_get(c, "model_type")), "hcsmoe_", mapped));
     int status = bad ? fail_memory(0) : sizes_write(o, c);
+    if (!status)
+        status = classes_write(o, c);
     bad |= json_object_set_new(hcsmoe, "layout", json_string(layouts[o->layout]));
     bad |= json_object_set(hcsmoe, "layers", o->layers);
     bad |= json_object_set(c, "hcsmoe", hcsmoe);

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 violations=$(
     find include core kernels plugins -name '*.[ch]' -exec grep -HnE '^[[:space:]]*#[[:space:]]*include' {} + | awk '
     BEGIN {
-        n = split("base data plugin model run cmd", order, " ")
+        n = split("base share data plugin model run cmd", order, " ")
         for (i = 1; i <= n; i++) floor[order[i]] = i
         split("stddef.h stdint.h stdarg.h stdio.h", list, " ")
         for (i in list) public[list[i]] = 1
@@ -34,7 +34,7 @@ violations=$(
             if (quoted) violation("a plugin includes <hcsmoe/...> and system headers only")
             else if ((name in library) && !((file, name) in allowed)) violation("this library is not for plugins")
         } else if (part[1] == "kernels") {
-            if (quoted && name ~ /^(base|data|plugin|model|run|cmd)\//) violation("kernels do not know the core")
+            if (quoted && name ~ /^(base|share|data|plugin|model|run|cmd)\//) violation("kernels do not know the core")
             else if ((name in library) && name != "cblas.h" && name != "omp.h") violation("this library is not for kernels")
         } else if (part[2] in floor) {
             if (!quoted) {

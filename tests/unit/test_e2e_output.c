@@ -36,7 +36,8 @@ static void test_small_files_are_copied_and_only_documented_ones_added(void **st
 {
     static const char *const files[] = {"generation_config.json", "tokenizer.json",
                                         "tokenizer_config.json"};
-    static const char *const allowed[] = {"config.json", "model.safetensors", "hcsmoe"};
+    static const char *const allowed[] = {"config.json", "model.safetensors", "hcsmoe",
+                                          "modeling_hcsmoe.py"};
     size_t n = 0;
     (void)state;
     for (size_t i = 0; i < 3; i++)
@@ -45,14 +46,15 @@ static void test_small_files_are_copied_and_only_documented_ones_added(void **st
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         bool known = e->d_name[0] == '.';
-        for (size_t i = 0; i < 3; i++)
-            known = known || !strcmp(e->d_name, files[i]) || !strcmp(e->d_name, allowed[i]);
+        for (size_t i = 0; i < 4; i++)
+            known =
+                known || !strcmp(e->d_name, allowed[i]) || (i < 3 && !strcmp(e->d_name, files[i]));
         if (!known)
             fail_msg("%s is in the output", e->d_name);
         n += e->d_name[0] != '.';
     }
     closedir(d);
-    assert_int_equal(n, 6);
+    assert_int_equal(n, 7);
     expect_clean();
 }
 
@@ -360,6 +362,73 @@ static void test_fused_checkpoint_merges_in_both_layouts(void **state)
                                    score_folder(expanded, "mixtral-fused")) <= EQUAL_MOST);
 }
 
+/* The classes that config.json names: "AutoConfig AutoModelForCausalLM", NULL: none. */
+static const char *classes_of(const char *folder)
+{
+    const json_t *map = json_object_get(json_read(text("%s/config.json", folder)), "auto_map");
+    return map ? text("%s %s", json_string_value(json_at(map, "AutoConfig")),
+                      json_string_value(json_at(map, "AutoModelForCausalLM")))
+               : NULL;
+}
+
+/* A folder like the model's, with the input's own classes named in config.json. */
+static const char *model_with_classes(const char *name, const char *model, const char *type)
+{
+    static const char *const files[] = {"model.safetensors", "tokenizer.json"};
+    const char *folder = work(name);
+    json_t *c = json_keep(json_deep_copy(json_read(text("%s/config.json", model))));
+    json_object_set_new(c, "auto_map",
+                        json_pack("{s:s, s:s}", "AutoConfig", "own.OwnConfig",
+                                  "AutoModelForCausalLM", "own.OwnForCausalLM"));
+    json_object_set_new(c, "model_type", json_string(type));
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(symlink(text("%s/%s", model, files[i]), text("%s/%s", folder, files[i])),
+                         0);
+    assert_int_equal(json_dump_file(c, text("%s/config.json", folder), 0), 0);
+    file_write(text("%s/own.py", folder), "# own");
+    file_write(text("%s/modeling_hcsmoe.py", folder), "# of an older version");
+    return folder;
+}
+
+static void test_mapped_comes_with_its_classes_for_transformers(void **state)
+{
+    (void)state;
+    const char *const py = SOURCE_DIR "/core/share/modeling_hcsmoe.py", *expanded = work("plain");
+    assert_string_equal(
+        classes_of(merged),
+        "modeling_hcsmoe.HcsmoeMixtralConfig modeling_hcsmoe.HcsmoeMixtralForCausalLM");
+    expect_equal_files(text("%s/modeling_hcsmoe.py", merged), py);
+    expect_status(run("expand", merged, expanded), 0);
+    assert_null(classes_of(expanded));
+    assert_false(path_exists(text("%s/modeling_hcsmoe.py", expanded)));
+
+    const char *own = model_with_classes("own", TINY_QWEN, "qwen2_moe"), *out = work("own-mapped");
+    const char *ini = ini_write("own.ini", own, out);
+    expect_status(run("-q", "-c", ini), 0);
+    assert_string_equal(
+        classes_of(out),
+        "modeling_hcsmoe.HcsmoeQwen2MoeConfig modeling_hcsmoe.HcsmoeQwen2MoeForCausalLM");
+    expect_equal_files(text("%s/modeling_hcsmoe.py", out), py);
+    expanded = work("own-expanded");
+    expect_status(run("-q", "-c", ini, "-s", "output.layout=expanded", "-s",
+                      text("output.output_path=%s", expanded)),
+                  0);
+    assert_string_equal(classes_of(expanded), "own.OwnConfig own.OwnForCausalLM");
+    assert_true(path_exists(text("%s/own.py", expanded)));
+    assert_false(path_exists(text("%s/modeling_hcsmoe.py", expanded)));
+}
+
+static void test_families_without_classes_get_none(void **state)
+{
+    (void)state;
+    const char *other = model_with_classes("other", TINY_QWEN, "qwen9_moe"),
+               *out = work("other-mapped"), *ini = ini_write("other.ini", other, out);
+    expect_status(run("-q", "-c", ini, "-s", "model.family=qwen2_moe"), 0);
+    assert_null(classes_of(out));
+    assert_false(path_exists(text("%s/modeling_hcsmoe.py", out)));
+}
+
 static void test_dense_layers_and_shared_experts_stay(void **state)
 {
     (void)state;
@@ -434,6 +503,8 @@ int main(void)
         cmocka_unit_test(test_result_path_is_appended_to),
         cmocka_unit_test(test_second_merge_composes_the_map),
         cmocka_unit_test(test_fused_checkpoint_merges_in_both_layouts),
+        cmocka_unit_test(test_mapped_comes_with_its_classes_for_transformers),
+        cmocka_unit_test(test_families_without_classes_get_none),
         cmocka_unit_test(test_dense_layers_and_shared_experts_stay),
         cmocka_unit_test(test_overwrite_replaces_the_folder),
         cmocka_unit_test(test_check_and_config_write_nothing),
