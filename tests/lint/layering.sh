@@ -31,7 +31,9 @@ violations=$(
             if (quoted || (name !~ /^hcsmoe\// && !(name in public)))
                 violation("a public header includes public headers and stddef, stdint, stdarg, stdio")
         } else if (part[1] == "plugins") {
-            if (quoted) violation("a plugin includes <hcsmoe/...> and system headers only")
+            # A plugin of several files is a folder of its own, plugins/<kind>/<name>/, with a private header.
+            if (quoted && (part[4] == "" || name ~ /\//))
+                violation("a plugin includes <hcsmoe/...>, system headers, and headers of its own folder only")
             else if ((name in library) && !((file, name) in allowed)) violation("this library is not for plugins")
         } else if (part[1] == "kernels") {
             if (quoted && name ~ /^(base|share|data|plugin|model|run|cmd)\//) violation("kernels do not know the core")
