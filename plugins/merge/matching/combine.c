@@ -4,7 +4,7 @@
  */
 #include "matching.h"
 
-hcsmoe_status combine_plain(const struct matching *m, int64_t n_rows)
+hcsmoe_status combine_plain(const struct matching *m, int64_t n_tokens)
 {
     const hcsmoe_merge_args *a = m->a;
     const hcsmoe_tensor *const members[] = {a->gate, a->up, a->down};
@@ -19,9 +19,9 @@ hcsmoe_status combine_plain(const struct matching *m, int64_t n_rows)
     if (!share || !terms)
         return HCSMOE_ENOMEM; /* scratch has set the message */
     hcsmoe_logf(m->h, HCSMOE_LOG_WARN,
-                "layer %d, group %d: %lld tokens routed to its %lld experts are too few to compare "
+                "layer %d, group %d: tokens routed to its %lld experts: %lld, too few to compare "
                 "activations: merged by the plain mean",
-                a->dims->layer, a->group, (long long)n_rows, (long long)a->n_members);
+                a->dims->layer, a->group, (long long)a->n_members, (long long)n_tokens);
     for (part = 0; part < 3 && status == HCSMOE_OK; part++) {
         for (i = 0; i < a->n_members; i++) {
             share[i] = 1.0 / (double)a->n_members;

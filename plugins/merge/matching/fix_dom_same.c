@@ -127,8 +127,8 @@ static hcsmoe_status fix_dom_same_merge(void *self, const hcsmoe_host *h,
                             a->group, a->core);
     if (act)
         status = pool_open(&pool, &m);
-    if (status == HCSMOE_OK && act && pool.n_rows < 2)
-        return combine_plain(&m, pool.n_rows);
+    if (status == HCSMOE_OK && act && pool.n_tokens < 2)
+        return combine_plain(&m, pool.n_tokens);
     return status == HCSMOE_OK ? fix(&m, &pool, core) : status;
 }
 

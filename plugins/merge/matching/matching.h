@@ -56,6 +56,7 @@ struct matching {
  */
 struct pool {
     const struct matching *m;
+    int64_t n_tokens;     /* of the group, before the limit */
     int64_t n_rows;       /* with repetition */
     unsigned char *taken; /* [rows before the limit]; NULL: all */
     float *x;             /* [MATCHING_ROWS, D] room for a pass, and for */
@@ -181,7 +182,7 @@ void fix_slots(const struct matching *m, const int64_t *match, int64_t core, con
 /* What each member counts, [n_members]: 1, or with MODE_SHARES the rows routed to it. */
 void combine_shares(const struct matching *m, double *share);
 hcsmoe_status combine(const struct matching *m, const struct combination *c);
-/* For a group with fewer than two pooled rows: the plain mean, with a warning. */
-hcsmoe_status combine_plain(const struct matching *m, int64_t n_rows);
+/* For a group of fewer than two tokens: the plain mean, with a warning. */
+hcsmoe_status combine_plain(const struct matching *m, int64_t n_tokens);
 
 #endif

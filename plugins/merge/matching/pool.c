@@ -22,6 +22,7 @@ static hcsmoe_status count_rows(void *arg, const hcsmoe_group_tile *tile)
     const int64_t n = tile->n_tokens * p->m->a->n_members;
     int64_t i;
 
+    p->n_tokens += tile->n_tokens;
     for (i = 0; i < n; i++)
         p->n_rows += tile->weights[i] != 0;
     return HCSMOE_OK;

@@ -101,8 +101,8 @@ static hcsmoe_status zipit_merge(void *self, const hcsmoe_host *h, const hcsmoe_
 
     if (act)
         status = pool_open(&pool, &m);
-    if (status == HCSMOE_OK && act && pool.n_rows < 2)
-        return combine_plain(&m, pool.n_rows);
+    if (status == HCSMOE_OK && act && pool.n_tokens < 2)
+        return combine_plain(&m, pool.n_tokens);
     if (status == HCSMOE_OK)
         status = correlation_open(&c, &m, a->n_members, 0);
     if (status != HCSMOE_OK)
