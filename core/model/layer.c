@@ -139,6 +139,32 @@ void layer_release(struct layer *l)
     *l = (struct layer){0};
 }
 
+int layer_widen(const struct model *m, const struct layer *l, struct layer *wide)
+{
+    const int64_t size = l->ffn * m->desc.width;
+    int status = 0;
+
+    *wide = *l;
+    wide->buffer = NULL;
+    wide->gate = wide->up = wide->down = NULL;
+    wide->n_allocated = 0;
+    status = experts_allocate(wide, l->n_stored);
+    if (!status) {
+        wide->buffer = mem_new_raw((size_t)(3 * l->n_stored * size), sizeof(float));
+        status = wide->buffer ? 0 : HCSMOE_ENOMEM;
+    }
+    float *at = (float *)(void *)wide->buffer;
+    for (int64_t e = 0; !status && e < l->n_stored; e++) {
+        const hcsmoe_tensor *from[3] = {&l->gate[e], &l->up[e], &l->down[e]};
+        hcsmoe_tensor *to[3] = {&wide->gate[e], &wide->up[e], &wide->down[e]};
+        for (int p = 0; !status && p < 3; p++, at += size) {
+            *to[p] = hcsmoe_matrix(at, HCSMOE_DTYPE_F32, from[p]->shape[0], from[p]->shape[1]);
+            status = m->k->convert(m->k, from[p], to[p]);
+        }
+    }
+    return status;
+}
+
 int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t,
                       void **bytes)
 {

@@ -83,6 +83,9 @@ int model_tensor_name(const struct model *m, int role, int layer, int expert, ch
  * struct layer */
 int layer_read(const struct model *m, int i, struct layer *l) MUST_CHECK;
 void layer_release(struct layer *l);
+/* The same layer with its experts widened to float32, in memory of its own (layer_release); all else
+ * is a view of l. */
+int layer_widen(const struct model *m, const struct layer *l, struct layer *wide) MUST_CHECK;
 
 /* Reads one whole tensor (embedding, norm, head) into new memory. */
 int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t,

@@ -64,7 +64,8 @@ int merge_cost(const struct config *c, const hcsmoe_layer_dims *dims, const stru
                             ops->cost(c->merge.self, &c->host->abi, dims, &shape, n_members, cost));
     }
     if (instance_needs(&c->merge, 0) & HCSMOE_STAT_LAYER_INPUT)
-        cost->bytes += group_tokens_bytes(dims, n_members);
+        cost->bytes +=
+            group_tokens_bytes(dims, n_members, !ops->cost || (cost->tiles & HCSMOE_TILE_HIDDEN));
     return status;
 }
 

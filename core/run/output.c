@@ -141,6 +141,32 @@ static int matrix_add(struct output *o, int role, int layer, int expert, const h
     return status ? status : tensor_add(o, name, t->dtype, 2, t->shape, t->data);
 }
 
+/* An expert's matrix in the dtype that the checkpoint stores, when the layer was widened: *owned is
+ * then to be freed. */
+static int stored_view(const struct output *o, const hcsmoe_tensor *t, uint32_t dtype,
+                       hcsmoe_tensor *stored, void **owned)
+{
+    *owned = NULL;
+    *stored = *t;
+    if (t->dtype == dtype)
+        return 0;
+    *owned = mem_new_raw((size_t)hcsmoe_tensor_elements(t), hcsmoe_dtype_size(dtype));
+    *stored = hcsmoe_matrix(*owned, dtype, t->shape[0], t->shape[1]);
+    return *owned ? o->m->k->convert(o->m->k, t, stored) : HCSMOE_ENOMEM;
+}
+
+static int expert_add(struct output *o, int role, int layer, int expert, const hcsmoe_tensor *t,
+                      uint32_t dtype)
+{
+    hcsmoe_tensor stored;
+    void *owned;
+    int status = stored_view(o, t, dtype, &stored, &owned);
+    if (!status)
+        status = matrix_add(o, role, layer, expert, &stored);
+    mem_free(owned);
+    return status;
+}
+
 /* All experts in one tensor, one after the other: parts[] of each. */
 static int fused_add(struct output *o, const struct st_entry *e, const struct merged *x, int parts,
                      const hcsmoe_tensor *const *part)
@@ -150,10 +176,14 @@ static int fused_add(struct output *o, const struct st_entry *e, const struct me
 
     for (int64_t i = 0; !status && i < x->layer.n_experts; i++)
         for (int p = 0; !status && p < parts; p++) {
-            const hcsmoe_tensor *t = &part[p][x->map[i]];
-            status = shard_writer_append(&o->writer, t->data,
-                                         (uint64_t)hcsmoe_tensor_elements(t) *
-                                             hcsmoe_dtype_size(t->dtype));
+            hcsmoe_tensor t;
+            void *owned;
+            status = stored_view(o, &part[p][x->map[i]], e->dtype, &t, &owned);
+            if (!status)
+                status = shard_writer_append(&o->writer, t.data,
+                                             (uint64_t)hcsmoe_tensor_elements(&t) *
+                                                 hcsmoe_dtype_size(t.dtype));
+            mem_free(owned);
         }
     const int64_t n = shape[0] * shape[1] * shape[2];
     o->bytes += n * (int64_t)hcsmoe_dtype_size(e->dtype);
@@ -196,13 +226,15 @@ static int experts_add(struct output *o, const struct layer *l, const struct mer
         status = fused_add(o, s->fused_gate_up, x, 2, up);
         return status ? status : fused_add(o, s->fused_down, x, 1, down);
     }
+    const uint32_t up = s->fused_gate_up ? s->fused_gate_up->dtype : s->gate[0]->dtype,
+                   down = s->fused_down ? s->fused_down->dtype : s->down[0]->dtype;
     for (int64_t e = 0; !status && e < n; e++) {
         const int64_t from = expand ? x->map[e] : e;
-        status = matrix_add(o, HCSMOE_ROLE_GATE, l->index, (int)e, &x->layer.gate[from]);
+        status = expert_add(o, HCSMOE_ROLE_GATE, l->index, (int)e, &x->layer.gate[from], up);
         if (!status)
-            status = matrix_add(o, HCSMOE_ROLE_UP, l->index, (int)e, &x->layer.up[from]);
+            status = expert_add(o, HCSMOE_ROLE_UP, l->index, (int)e, &x->layer.up[from], up);
         if (!status)
-            status = matrix_add(o, HCSMOE_ROLE_DOWN, l->index, (int)e, &x->layer.down[from]);
+            status = expert_add(o, HCSMOE_ROLE_DOWN, l->index, (int)e, &x->layer.down[from], down);
     }
     if (!status && o->layout == LAYOUT_MAPPED && (touched || s->map)) {
         char name[SAFETENSORS_NAME_MAX + 1];

@@ -125,14 +125,19 @@ static bool part_ends(const struct run *r, int layer)
 static int layer_merge(struct run *r, struct layer *l)
 {
     struct merged x = {0};
+    struct layer wide = {0};
     int status = r->quality.n ? quality_before(&r->quality, l) : 0;
 
+    /* What later parts see is merged, but not yet rounded to what is stored. */
+    if (!status && r->c->partition > 1)
+        status = layer_widen(r->p.m, l, &wide);
     if (!status)
-        status =
-            made_layer(&r->made, l, &r->stats[l->index], &r->observation, &r->quality, true, &x);
+        status = made_layer(&r->made, wide.buffer ? &wide : l, &r->stats[l->index], &r->observation,
+                            &r->quality, true, &x);
     if (!status)
         status = part_advance(r, &x.layer, part_ends(r, l->index));
     merged_release(&x);
+    layer_release(&wide);
     return status;
 }
 

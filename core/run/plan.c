@@ -352,6 +352,8 @@ int plan_make(struct plan *plan, const struct prepared *p, const struct config *
                 seen = 1;
             }
         layers += plan->merge_bytes;
+        if (c->partition > 1) /* the layer in float32 */
+            layers += 2 * (int64_t)m->layer_bytes_max;
         plan->peak_bytes = PROCESS_BYTES + (layers > head ? layers : head);
         char *parent = path_folder(c->output_path ? c->output_path : "."), *at = parent;
         while (at && !path_exists(at)) {

@@ -98,9 +98,10 @@ static int hidden_open(struct group_tokens *q)
     return 0;
 }
 
-int64_t group_tokens_bytes(const hcsmoe_layer_dims *dims, int64_t n_members)
+int64_t group_tokens_bytes(const hcsmoe_layer_dims *dims, int64_t n_members, bool hidden)
 {
-    return HCSMOE_TILE_TOKENS * (dims->width + n_members * dims->ffn) * (int64_t)sizeof(float) +
+    const int64_t h = hidden ? n_members * dims->ffn : 0;
+    return HCSMOE_TILE_TOKENS * (dims->width + h) * (int64_t)sizeof(float) +
            dims->n_tokens * (int64_t)sizeof(int64_t);
 }
 

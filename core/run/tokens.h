@@ -35,6 +35,6 @@ hcsmoe_status group_tokens_show(const hcsmoe_merge_args *a, uint32_t want,
                                 void *arg);
 
 /* Bytes of the buffers for a group of so many members: for the plan. */
-int64_t group_tokens_bytes(const hcsmoe_layer_dims *dims, int64_t n_members);
+int64_t group_tokens_bytes(const hcsmoe_layer_dims *dims, int64_t n_members, bool hidden);
 
 #endif

@@ -29,7 +29,8 @@ typedef struct hcsmoe_merge_shape {
 
 /* What merging one group takes beside its arguments and the tiles. The host zeroes it. */
 typedef struct hcsmoe_merge_cost {
-    uint32_t struct_size, reserved0;
+    uint32_t struct_size;
+    uint32_t tiles;   /* HCSMOE_TILE_* that it will ask for: the host counts those */
     int64_t bytes;    /* of working memory at once */
     double flops;     /* floating-point operations, 2 for a multiply-add */
     const char *less; /* static: the option that makes bytes smaller ("pool = 1"); NULL: none */
