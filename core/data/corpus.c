@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -278,19 +279,20 @@ static int tokenize(struct corpus_blocks *b, const char *path, const struct toke
     return rc;
 }
 
-static void hash_ids(struct corpus_blocks *b, const struct token_ids *kept)
+static void hash_ids(struct corpus_blocks *b)
 {
+    const size_t n_ids = (size_t)b->n_blocks * (size_t)b->block_size;
     struct sha256 sum;
     unsigned char bytes[HASH_IDS_AT_ONCE * 4];
     size_t n = 0;
 
     sha256_init(&sum);
-    for (size_t i = 0; i < kept->n; i++) {
-        uint32_t id = (uint32_t)kept->ids[i];
+    for (size_t i = 0; i < n_ids; i++) {
+        uint32_t id = (uint32_t)b->ids[i];
         for (int k = 0; k < 4; k++) {
             bytes[n++] = (unsigned char)(id >> 8 * k);
         }
-        if (n == sizeof bytes || i + 1 == kept->n) {
+        if (n == sizeof bytes || i + 1 == n_ids) {
             sha256_add(&sum, bytes, n);
             n = 0;
         }
@@ -329,15 +331,98 @@ int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenize
                   path, docs.n, b->n_available, b->block_size, n_blocks, n_blocks + 1);
     }
     if (rc >= 0) {
-        hash_ids(b, &kept);
         b->ids = kept.ids;
         b->n_blocks = n_blocks;
         b->n_documents = docs.n;
+        hash_ids(b);
         kept = (struct token_ids){0};
     }
     token_ids_release(&kept);
     mem_free(docs.items);
     arena_release(&docs.arena);
+    return rc;
+}
+
+void corpus_counts(const struct corpus_source *s, size_t n, int64_t n_blocks, int64_t *counts)
+{
+    double sum = 0;
+    int64_t rest = n_blocks;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += s[i].share;
+    }
+    for (size_t i = 0; i < n; i++) {
+        counts[i] = (int64_t)floor((double)n_blocks * s[i].share / sum);
+        rest -= counts[i];
+    }
+    /* A file that got one more has a remainder below 0. */
+    for (; rest > 0; rest--) {
+        double most = -1;
+        size_t best = 0;
+        for (size_t i = 0; i < n; i++) {
+            const double remainder = (double)n_blocks * s[i].share / sum - (double)counts[i];
+            if (remainder > most) {
+                most = remainder;
+                best = i;
+            }
+        }
+        counts[best]++;
+    }
+}
+
+/* Smooth weighted round robin: every turn each file gains its number of blocks, and the one with
+ * the most pays for all. A file that has given its last block gains nothing above 0 any more. */
+static int take_turns(struct corpus_blocks *b, const struct corpus_blocks *of, size_t n)
+{
+    int64_t *credit = mem_new(n, sizeof *credit), *given = mem_new(n, sizeof *given);
+    const size_t size = (size_t)b->block_size;
+
+    b->ids = mem_new_raw((size_t)b->n_blocks, size * sizeof *b->ids);
+    for (int64_t k = 0; credit && given && b->ids && k < b->n_blocks; k++) {
+        size_t best = 0;
+        for (size_t i = 0; i < n; i++) {
+            credit[i] += of[i].n_blocks;
+            best = credit[i] > credit[best] ? i : best;
+        }
+        credit[best] -= b->n_blocks;
+        memcpy(b->ids + (size_t)k * size, of[best].ids + (size_t)given[best]++ * size,
+               size * sizeof *b->ids);
+    }
+    const int rc = credit && given && b->ids ? 0 : HCSMOE_ENOMEM;
+    mem_free(credit);
+    mem_free(given);
+    return rc;
+}
+
+int corpus_mix(struct corpus_blocks *b, const struct corpus_source *s, size_t n,
+               const struct tokenizer *t, int64_t n_blocks, int64_t block_size, uint64_t seed)
+{
+    struct corpus_blocks *of = mem_new(n, sizeof *of), sum = {.n_blocks = n_blocks};
+    int64_t *counts = mem_new(n, sizeof *counts);
+    int rc = of && counts ? 0 : HCSMOE_ENOMEM;
+
+    *b = (struct corpus_blocks){0};
+    if (rc >= 0) {
+        corpus_counts(s, n, n_blocks, counts);
+    }
+    for (size_t i = 0; i < n && rc >= 0; i++) {
+        rc = corpus_read(&of[i], s[i].path, t, counts[i], block_size, seed);
+        sum.block_size = of[i].block_size;
+        sum.n_documents += of[i].n_documents;
+        sum.n_available += of[i].n_available;
+    }
+    rc = rc < 0 ? rc : take_turns(&sum, of, n);
+    if (rc >= 0) {
+        hash_ids(&sum);
+        *b = sum;
+    } else {
+        corpus_release(&sum);
+    }
+    for (size_t i = 0; of && i < n; i++) {
+        corpus_release(&of[i]);
+    }
+    mem_free(counts);
+    mem_free(of);
     return rc;
 }
 

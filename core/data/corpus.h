@@ -28,6 +28,23 @@ struct corpus_blocks {
  */
 int corpus_read(struct corpus_blocks *b, const char *path, const struct tokenizer *t,
                 int64_t n_blocks, int64_t block_size, uint64_t seed) MUST_CHECK;
+
+/* One of several files, and its part of the blocks: a number above 0, relative to the others'. */
+struct corpus_source {
+    const char *path;
+    double share;
+};
+
+/* How many of n_blocks each file gives, by largest remainder; ties go to the file named first. */
+void corpus_counts(const struct corpus_source *s, size_t n, int64_t n_blocks, int64_t *counts);
+/*
+ * Blocks of several files. Each gives the blocks that corpus_read takes from it alone, with the same
+ * seed; no block mixes files. They take turns, each as often as it has blocks and as evenly as can
+ * be. Sums of n_documents and n_available. Errors: as corpus_read, for each file.
+ */
+int corpus_mix(struct corpus_blocks *b, const struct corpus_source *s, size_t n,
+               const struct tokenizer *t, int64_t n_blocks, int64_t block_size,
+               uint64_t seed) MUST_CHECK;
 void corpus_release(struct corpus_blocks *b);
 
 #endif

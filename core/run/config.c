@@ -59,18 +59,13 @@ int config_required(const struct config *c, const char *section, const char *key
 
 /* Relative paths start at the INI's folder, those of -s at the current one; the result is absolute.
  */
-int config_path(struct config *c, const char *section, const char *key, const char **out)
+int config_path_of(struct config *c, const struct ini_value *v, const char *text, const char **out)
 {
-    struct ini_value s;
-    const struct ini_value *v = config_value(c, section, key, &s);
     char *absolute = NULL, *here = NULL;
     int status = 0;
 
-    *out = NULL;
-    if (!v)
-        return 0;
     const char *base = v->overridden || !c->ini.folder ? "." : c->ini.folder;
-    char *joined = strcmp(base, ".") ? path_join(base, v->value) : mem_strdup(v->value);
+    char *joined = strcmp(base, ".") ? path_join(base, text) : mem_strdup(text);
     if (joined && joined[0] != '/') {
         here = getcwd(NULL, 0);
         absolute = here ? path_join(here, joined) : NULL;
@@ -83,6 +78,15 @@ int config_path(struct config *c, const char *section, const char *key, const ch
     mem_free(absolute);
     mem_free(joined);
     return status;
+}
+
+int config_path(struct config *c, const char *section, const char *key, const char **out)
+{
+    struct ini_value s;
+    const struct ini_value *v = config_value(c, section, key, &s);
+
+    *out = NULL;
+    return v ? config_path_of(c, v, v->value, out) : 0;
 }
 
 int config_int(struct config *c, const char *section, const char *key, int64_t lo, int64_t hi,
@@ -156,9 +160,9 @@ static int model_name_hub(struct config *c)
 
 static int calibration_read(struct config *c)
 {
-    int status = config_path(c, "calibration", "data", &c->data);
+    int status = config_int(c, "calibration", "n_sentences", 1, 1 << 20, &c->n_sentences);
     if (!status)
-        status = config_int(c, "calibration", "n_sentences", 1, 1 << 20, &c->n_sentences);
+        status = config_texts(c);
     if (!status)
         status = config_int(c, "calibration", "block_size", 2, 1 << 20, &c->block_size);
     if (!status)
@@ -201,17 +205,12 @@ static int tasks_read(struct config *c, const struct ini_value *v)
     c->eval.tasks = arena_alloc(&c->arena, most * sizeof *c->eval.tasks);
     if (!text || !c->eval.tasks)
         return HCSMOE_ENOMEM;
-    for (char *at = text, *next; at; at = next) {
-        next = strchr(at, ',');
-        if (next)
-            *next++ = '\0';
-        at += strspn(at, " \t");
-        for (char *end = at + strlen(at); end > at && (end[-1] == ' ' || end[-1] == '\t');)
-            *--end = '\0';
-        if (!*at)
+    while (text) {
+        char *name = config_item(&text);
+        if (!*name)
             return fail(HCSMOE_EINVAL, "%s = %s: an empty task name", ini_where(&c->ini, v),
                         v->value);
-        c->eval.tasks[c->eval.n_tasks++] = at;
+        c->eval.tasks[c->eval.n_tasks++] = name;
     }
     return 0;
 }
@@ -334,14 +333,9 @@ static int plugins_read(struct config *c, const char *const *files, size_t n)
     for (size_t i = 0; !status && i < n; i++)
         status = registry_load(c->registry, files[i]);
     v = config_value(c, "plugins", "load", &s);
-    char *list = v ? mem_strdup(v->value) : NULL;
-    for (char *at = list, *next; !status && at; at = next) {
-        next = strchr(at, ',');
-        if (next)
-            *next++ = '\0';
-        at += strspn(at, " \t");
-        for (char *end = at + strlen(at); end > at && (end[-1] == ' ' || end[-1] == '\t');)
-            *--end = '\0';
+    char *list = v ? mem_strdup(v->value) : NULL, *rest = list;
+    while (!status && rest) {
+        const char *at = config_item(&rest);
         /* Without a slash it is a name to look for in the plugin folders, as with --plugin. */
         const char *folder = v->overridden || !c->ini.folder ? "." : c->ini.folder;
         char *path = strchr(at, '/') ? path_join(folder, at) : mem_strdup(at);
@@ -365,9 +359,11 @@ static int presence_check(struct config *c, bool writes)
     if (c->merges && (config_needs(c) & HCSMOE_STAT_FORWARD) && !c->data)
         return config_required(c, "calibration", "data",
                                "the chosen methods need calibration text");
-    if (c->merges && c->data && (config_needs(c) & HCSMOE_STAT_FORWARD) && !path_exists(c->data))
-        return fail(HCSMOE_EINVAL, "%s: no such file: %s",
-                    ini_where(&c->ini, ini_find(&c->ini, "calibration", "data")), c->data);
+    for (size_t i = 0; c->merges && (config_needs(c) & HCSMOE_STAT_FORWARD) && i < c->n_texts; i++)
+        if (!path_exists(c->texts[i].path))
+            return fail(HCSMOE_EINVAL, "%s: no such file: %s",
+                        ini_where(&c->ini, ini_find(&c->ini, "calibration", "data")),
+                        c->texts[i].path);
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "base/ini.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "data/corpus.h"
 #include "plugin/options.h"
 #include "plugin/registry.h"
 #include "run/evaluate.h"
@@ -31,7 +32,10 @@ struct config {
     /* [model] */
     const char *model_name, *model_path, *family;
     /* [calibration] */
-    const char *data;
+    const char *data; /* the texts' absolute paths, ", " between them; NULL: none */
+    struct corpus_source *texts;
+    size_t n_texts;
+    int64_t *text_blocks; /* of n_sentences, from each */
     int64_t n_sentences, block_size, seed, train_batch_size;
     int64_t usage_top_k;    /* 0: the model's own */
     const char *statistics; /* a file of an earlier run; NULL: the one in output_path */
@@ -83,6 +87,9 @@ int config_print(const struct config *c, bool with_sources, struct str *out) MUS
 /* Where a core key stands ("file.ini:8: [group] start_layer"), or "[group] start_layer" when it is the
  * default. Owned by this thread, valid until the next call. */
 const char *config_where(const struct config *c, const char *section, const char *key);
+
+/* The calibration texts' names without folders, ", " between them. */
+void config_text_names(const struct config *c, struct str *out);
 
 /* Statistics that the chosen components need, together. */
 uint64_t config_needs(const struct config *c);

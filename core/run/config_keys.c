@@ -8,7 +8,8 @@ const struct core_key core_keys[] = {
     {"model", "model_name", NULL, true},
     {"model", "family", "auto", false},
     {"model", "model_path", NULL, true},
-    {"calibration", "data", NULL, true},
+    {"calibration", "data", NULL, false}, /* a list of paths: config_texts */
+    {"calibration", "mix", NULL, false},
     {"calibration", "n_sentences", "32", false},
     {"calibration", "block_size", "2048", false},
     {"calibration", "seed", "42", false},

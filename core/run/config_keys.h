@@ -40,6 +40,16 @@ int config_choose(struct config *c, uint32_t kind, const char *section, const st
 int config_path(struct config *c, const char *section, const char *key,
                 const char **out) MUST_CHECK;
 
+/* The same for one path of a list that is v's value. */
+int config_path_of(struct config *c, const struct ini_value *v, const char *text,
+                   const char **out) MUST_CHECK;
+/* The next item of a comma-separated list without white space around it; *rest: what follows, NULL
+ * after the last. */
+char *config_item(char **rest);
+
+/* Reads [calibration] data and mix, after n_sentences. */
+int config_texts(struct config *c) MUST_CHECK;
+
 /* Reads [group] and [merge]: which methods, and whether they go together. */
 int config_methods(struct config *c) MUST_CHECK;
 /* Warns of every key that is set and changes nothing with the chosen methods. */

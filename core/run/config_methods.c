@@ -225,7 +225,7 @@ bool config_key_counts(const struct config *c, const char *section, const char *
         return c->layout == LAYOUT_COLLAPSED;
     if (!strcmp(section, "calibration") && !strcmp(key, "usage_top_k"))
         return config_needs(c) & HCSMOE_STAT_USAGE;
-    if (!strcmp(section, "calibration") && !strcmp(key, "data"))
+    if (!strcmp(section, "calibration") && (!strcmp(key, "data") || !strcmp(key, "mix")))
         return config_needs(c) & HCSMOE_STAT_FORWARD;
     return true;
 }

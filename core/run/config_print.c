@@ -68,7 +68,8 @@ int config_print(const struct config *c, bool sources, struct str *out)
             /* Printing it would be a setting, and one without effect is warned of or refused. */
             if (!v || (c->has_group && !config_key_counts(c, section, core_keys[i].key)))
                 continue;
-            const char *text = v->value;
+            const bool texts = !strcmp(section, "calibration") && !strcmp(v->key, "data");
+            const char *text = texts ? c->data : v->value;
             if (core_keys[i].path) {
                 int status = config_path(mine, section, core_keys[i].key, &text);
                 if (status) {

@@ -59,8 +59,8 @@ static int mapped_check(const struct model *m, const char *in, enum layout layou
 static int tokens_open(struct conversion *v)
 {
     const struct config *c = v->c;
-    int status = corpus_read(&v->blocks, c->data, v->tokenizer, c->n_sentences, c->block_size,
-                             (uint64_t)c->seed);
+    int status = corpus_mix(&v->blocks, c->texts, c->n_texts, v->tokenizer, c->n_sentences,
+                            c->block_size, (uint64_t)c->seed);
 
     batch_init(&v->batch, v->m->desc.width);
     for (int64_t i = 0; !status && i < v->blocks.n_blocks; i++)

@@ -121,8 +121,8 @@ static int partition_check(const struct prepared *p, const struct config *c)
 
 static int calibration_open(struct prepared *p, const struct config *c)
 {
-    int status = corpus_read(&p->blocks, c->data, p->tokenizer, c->n_sentences, c->block_size,
-                             (uint64_t)c->seed);
+    int status = corpus_mix(&p->blocks, c->texts, c->n_texts, p->tokenizer, c->n_sentences,
+                            c->block_size, (uint64_t)c->seed);
     if (status)
         return fail_in(status, "%s", config_where(c, "calibration", "data"));
     batch_init(&p->batch, p->m->desc.width);
@@ -402,6 +402,15 @@ static void methods_print(const struct config *c, int n_touched, struct str *out
         str_addf(out, ", in %lld parts", (long long)c->partition);
 }
 
+static void calibration_print(const struct prepared *p, const struct config *c, struct str *out)
+{
+    str_addf(out, "; calibrate %lld x %lld tokens", (long long)p->blocks.n_blocks,
+             (long long)p->blocks.block_size);
+    for (size_t i = 0; c->n_texts > 1 && i < c->n_texts; i++)
+        str_addf(out, "%s%lld of %s%s", i ? ", " : " (", (long long)c->text_blocks[i],
+                 path_base(c->texts[i].path), i + 1 < c->n_texts ? "" : ")");
+}
+
 static void merge_print(const struct plan *plan, struct str *out)
 {
     if (plan->merge_flops <= 0)
@@ -428,8 +437,7 @@ void plan_print(const struct plan *plan, const struct prepared *p, const struct 
         if (p->statistics)
             str_addf(out, "; read from %s", statistics_path(p->statistics));
         if (p->forward)
-            str_addf(out, "; calibrate %lld x %lld tokens", (long long)p->blocks.n_blocks,
-                     (long long)p->blocks.block_size);
+            calibration_print(p, c, out);
         else if (!p->statistics)
             str_add(out, "; no calibration");
         methods_print(c, p->n_touched, out);

@@ -26,11 +26,31 @@ static json_t *numbers(const double *x, int64_t n)
     return a;
 }
 
+/* One printed line: a section, "key = value", or on an indented line more of the value before. */
+static void config_line(char *line, json_t *root, json_t **section, const char **key)
+{
+    char *equals = strstr(line, " = ");
+    if (line[0] == '[') {
+        line[strlen(line) - 1] = '\0';
+        *section = json_object();
+        json_object_set_new(root, line + 1, *section);
+    } else if (line[0] == ' ' && *section && *key) {
+        const char *before = json_string_value(json_object_get(*section, *key));
+        json_object_set_new(*section, *key, json_sprintf("%s%s", before, line + 4));
+    } else if (equals && *section) {
+        *equals = '\0';
+        const char *dot = strrchr(line, '.'); /* "hierarchical.linkage" is the option `linkage` */
+        *key = dot ? dot + 1 : line;
+        json_object_set_new(*section, *key, json_string(equals + 3));
+    }
+}
+
 /* {"section": {"key": "value"}} of the effective configuration. */
 static json_t *config_object(const struct config *c)
 {
     struct str text = {0};
     json_t *root = json_object(), *section = NULL;
+    const char *key = NULL;
 
     if (!root || config_print(c, false, &text)) {
         str_release(&text);
@@ -41,17 +61,7 @@ static json_t *config_object(const struct config *c)
         next = strchr(line, '\n');
         if (next)
             *next++ = '\0';
-        char *equals = strstr(line, " = ");
-        if (line[0] == '[') {
-            line[strlen(line) - 1] = '\0';
-            section = json_object();
-            json_object_set_new(root, line + 1, section);
-        } else if (equals && section) {
-            *equals = '\0';
-            const char *dot =
-                strrchr(line, '.'); /* "hierarchical.linkage" is the option `linkage` */
-            json_object_set_new(section, dot ? dot + 1 : line, json_string(equals + 3));
-        }
+        config_line(line, root, &section, &key);
     }
     str_release(&text);
     return root;
@@ -80,12 +90,15 @@ int report_open(struct report *r, const struct config *c, const struct prepared 
                   (json_int_t)m->parameters, "bytes", (json_int_t)m->shards.bytes);
     if (!r->root || !r->layers)
         return fail_memory(0);
+    struct str names = {0};
+    config_text_names(c, &names);
     if (p->forward)
         json_object_set_new(r->root, "calibration",
-                            json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", path_base(c->data),
+                            json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", str_text(&names),
                                       "documents", (json_int_t)p->blocks.n_documents, "blocks",
                                       (json_int_t)p->blocks.n_blocks, "tokens",
                                       (json_int_t)p->batch.n_tokens, "sha256", p->blocks.sha256));
+    str_release(&names);
     return 0;
 }
 

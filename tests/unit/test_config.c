@@ -198,6 +198,75 @@ static void test_relative_paths_start_at_the_folder_of_the_ini(void **state)
     config_close(c);
 }
 
+/* As LEAST, with these lines in [calibration]. */
+#define WITH_TEXTS(lines)                                                                          \
+    "[model]\nmodel_name = m\n[group]\nnum_average_groups = 4\n[output]\noutput_path = out\n"      \
+    "[calibration]\n" lines
+
+static void test_calibration_texts_are_a_list_of_files(void **state)
+{
+    struct config *c;
+    struct str names = {0};
+
+    (void)state;
+    must(open_text(&c, WITH_TEXTS("data = a.jsonl.gz ,/x/b.txt,\n  c.txt\nmix = 7,1 , 0.5\n"), NULL,
+                   CONFIG_SHOW));
+    assert_int_equal(c->n_texts, 3);
+    assert_string_equal(c->texts[0].path, in_folder("a.jsonl.gz"));
+    assert_string_equal(c->texts[1].path, "/x/b.txt");
+    assert_string_equal(c->texts[2].path, in_folder("c.txt"));
+    assert_true(c->texts[0].share == 7 && c->texts[1].share == 1 && c->texts[2].share == 0.5);
+    /* Of 32: 26.35, 3.76 and 1.88. */
+    assert_int_equal(c->text_blocks[0], 26);
+    assert_int_equal(c->text_blocks[1], 4);
+    assert_int_equal(c->text_blocks[2], 2);
+    config_text_names(c, &names);
+    assert_string_equal(str_text(&names), "a.jsonl.gz, b.txt, c.txt");
+    str_release(&names);
+    config_close(c);
+    must(open_text(&c, WITH_TEXTS("data = a.txt, b.txt\n"), NULL, CONFIG_SHOW));
+    assert_true(c->texts[0].share == c->texts[1].share);
+    assert_int_equal(c->text_blocks[1], 16);
+    config_close(c);
+    must(open_text(&c, LEAST, NULL, CONFIG_SHOW));
+    assert_int_equal(c->n_texts, 1);
+    assert_int_equal(c->text_blocks[0], 32);
+    config_close(c);
+}
+
+static void test_wrong_lists_of_texts_are_refused(void **state)
+{
+    (void)state;
+    refuse(WITH_TEXTS("data = a.txt,, b.txt\n"), NULL, CONFIG_SHOW, ":8: [calibration] data",
+           "an empty file name");
+    refuse(WITH_TEXTS("data = a.txt,\n"), NULL, CONFIG_SHOW, ":8: [calibration] data",
+           "an empty file name");
+    refuse(WITH_TEXTS("data = a.txt, a.txt\n"), NULL, CONFIG_SHOW, ":8: [calibration] data",
+           "'a.txt' is given twice");
+    refuse(WITH_TEXTS("data = a.txt\nmix = 1\n"), NULL, CONFIG_SHOW, ":9: [calibration] mix = 1",
+           "shares of several files, but data names one");
+    refuse(WITH_TEXTS("mix = 7, 1\n"), NULL, CONFIG_SHOW, ":8: [calibration] mix = 7, 1",
+           "shares of several files, but data names none");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = 7, 1, 1\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = 7, 1, 1", "3 shares, but data names 2 files");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = 7\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = 7", "1 shares, but data names 2 files");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = 7, 0\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = 0", "a share must be above 0");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = -7, 1\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = -7", "a share must be above 0");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = 7, few\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = few", "must be a number");
+    refuse(WITH_TEXTS("data = a.txt, b.txt\nmix = 100, 1\nn_sentences = 4\n"), NULL, CONFIG_SHOW,
+           ":9: [calibration] mix = 100, 1: n_sentences = 4 leaves no block for ", "/b.txt");
+    refuse(WITH_TEXTS("data = a.txt, b.txt, c.txt\nn_sentences = 2\n"), NULL, CONFIG_SHOW,
+           ":8: [calibration] data", "n_sentences = 2 leaves no block for ");
+    /* The second file is looked for as the first is. */
+    must(path_write(in_folder("here.txt"), "a", 1));
+    refuse(WITH_TEXTS("data = here.txt, gone.txt\n"), "model.model_name=.", CONFIG_RUN,
+           ":8: [calibration] data: no such file: ", "/gone.txt");
+}
+
 /* Printed, read again from another folder and printed: nothing changes. */
 static void expect_fixed_point(struct config *c, bool sources)
 {
@@ -230,6 +299,8 @@ static void test_print_reads_back_as_itself(void **state)
         "eval.task=arc_easy,arc_challenge,boolq,hellaswag,mmlu,openbookqa,rte,winogrande,wikitext,"
         "perplexity,arc_easy_again,arc_challenge_again,hellaswag_again,openbookqa_again,and_more",
         "merge.merge=no",
+        "calibration.data=data/a.jsonl.gz, /a/folder/with/a/long/name/that/fills/the/line/of/the/"
+        "printed/ini/a.txt,/a/folder/with/a/long/name/that/fills/the/line/of/the/printed/ini/b.txt",
     };
 
     (void)state;
@@ -406,6 +477,8 @@ int main(void)
         cmocka_unit_test(test_assignments_replace_and_add_values),
         cmocka_unit_test(test_empty_value_counts_as_unset),
         cmocka_unit_test(test_relative_paths_start_at_the_folder_of_the_ini),
+        cmocka_unit_test(test_calibration_texts_are_a_list_of_files),
+        cmocka_unit_test(test_wrong_lists_of_texts_are_refused),
         cmocka_unit_test(test_print_reads_back_as_itself),
         cmocka_unit_test(test_print_names_where_a_value_came_from),
         cmocka_unit_test(test_unknown_section_is_refused),

@@ -255,6 +255,133 @@ static void test_files_without_documents_are_refused(void **state)
     assert_non_null(strstr(fail_message(), "/nowhere/docs.txt"));
 }
 
+static void expect_counts(const double *shares, size_t n, int64_t n_blocks, const int64_t *want)
+{
+    struct corpus_source s[4];
+    int64_t counts[4];
+
+    for (size_t i = 0; i < n; i++) {
+        s[i] = (struct corpus_source){.share = shares[i]};
+    }
+    corpus_counts(s, n, n_blocks, counts);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(counts[i], want[i]);
+    }
+}
+
+static void test_shares_are_rounded_by_largest_remainder(void **state)
+{
+    (void)state;
+    expect_counts((double[]){1}, 1, 5, (int64_t[]){5});
+    expect_counts((double[]){7, 1}, 2, 32, (int64_t[]){28, 4});
+    expect_counts((double[]){0.7, 0.1}, 2, 32, (int64_t[]){28, 4});
+    /* 8.75 and 1.25: the rest goes to the larger remainder. */
+    expect_counts((double[]){7, 1}, 2, 10, (int64_t[]){9, 1});
+    /* 3.33 each: ties go to the file named first. */
+    expect_counts((double[]){1, 1, 1}, 3, 10, (int64_t[]){4, 3, 3});
+    expect_counts((double[]){1, 1, 1}, 3, 11, (int64_t[]){4, 4, 3});
+    /* 0.97, 0.02, 0.01 of 1 block, and of none. */
+    expect_counts((double[]){97, 2, 1}, 3, 1, (int64_t[]){1, 0, 0});
+    expect_counts((double[]){97, 2, 1}, 3, 0, (int64_t[]){0, 0, 0});
+}
+
+/* Files of one letter each, so that a block tells where it came from. */
+static void expect_turns(const double *shares, size_t n, int64_t n_blocks, const char *want)
+{
+    static const char *const names[] = {"a.txt", "b.txt", "c.txt"};
+    static const char *const texts[] = {"aaaaaaaaaaaaaaaaaaaa\n", "bbbbbbbbbbbbbbbbbbbb\n",
+                                        "cccccccccccccccccccc\n"};
+    struct corpus_source s[3];
+    struct corpus_blocks b;
+
+    for (size_t i = 0; i < n; i++) {
+        write_file(names[i], texts[i]);
+        s[i] = (struct corpus_source){.path = in_folder(names[i]), .share = shares[i]};
+    }
+    assert_int_equal(corpus_mix(&b, s, n, chars, n_blocks, 2, SEED), 0);
+    assert_int_equal(b.n_blocks, n_blocks);
+    assert_int_equal(b.n_documents, n);
+    assert_int_equal(b.n_available, 10 * n);
+    for (int64_t i = 0; i < n_blocks; i++) {
+        assert_int_equal(b.ids[2 * i], want[i] - 'a');
+        assert_int_equal(b.ids[2 * i + 1], want[i] - 'a');
+    }
+    corpus_release(&b);
+    for (size_t i = 0; i < n; i++) {
+        mem_free((char *)(uintptr_t)s[i].path);
+    }
+}
+
+static void test_files_take_turns_by_share(void **state)
+{
+    (void)state;
+    expect_turns((double[]){1, 1}, 2, 6, "ababab");
+    expect_turns((double[]){1, 1}, 2, 5, "ababa");
+    expect_turns((double[]){7, 1}, 2, 8, "aaaabaaa");
+    expect_turns((double[]){1, 2}, 2, 6, "babbab");
+    expect_turns((double[]){5, 1, 1}, 3, 7, "aabacaa"); /* the order that nginx documents */
+    expect_turns((double[]){1}, 1, 3, "aaa");
+}
+
+static void test_each_file_gives_the_blocks_it_gives_alone(void **state)
+{
+    (void)state;
+    enum { SIZE = 64, OTHER = 300 };
+    struct corpus_blocks alone[2], mixed;
+    struct str text = {0};
+    size_t at[2] = {0};
+    char *other = in_folder("other.txt");
+
+    for (int i = 0; i < OTHER; i++) {
+        str_addf(&text, "line %d of another text\n", i);
+    }
+    write_file("other.txt", text.text);
+    const struct corpus_source s[] = {{.path = DOCUMENTS, .share = 3}, {.path = other, .share = 1}};
+    assert_int_equal(corpus_read(&alone[0], DOCUMENTS, tiny, 6, SIZE, SEED), 0);
+    assert_int_equal(corpus_read(&alone[1], other, tiny, 2, SIZE, SEED), 0);
+    assert_int_equal(corpus_mix(&mixed, s, 2, tiny, 8, SIZE, SEED), 0);
+    assert_int_equal(mixed.block_size, SIZE);
+    assert_int_equal(mixed.n_documents, alone[0].n_documents + alone[1].n_documents);
+    assert_int_equal(mixed.n_available, alone[0].n_available + alone[1].n_available);
+    for (size_t i = 0; i < 8; i++) {
+        const size_t from = i % 4 == 2; /* aaba, twice */
+        assert_memory_equal(mixed.ids + i * SIZE, alone[from].ids + at[from]++ * SIZE,
+                            SIZE * sizeof *mixed.ids);
+    }
+    assert_string_not_equal(mixed.sha256, alone[0].sha256);
+    corpus_release(&mixed);
+    /* A single file: the same in every respect. */
+    assert_int_equal(corpus_mix(&mixed, s, 1, tiny, 6, SIZE, SEED), 0);
+    assert_string_equal(mixed.sha256, alone[0].sha256);
+    assert_int_equal(mixed.n_available, alone[0].n_available);
+    corpus_release(&mixed);
+    corpus_release(&alone[0]);
+    corpus_release(&alone[1]);
+    str_release(&text);
+    mem_free(other);
+}
+
+static void test_a_short_file_among_several_is_named(void **state)
+{
+    (void)state;
+    char *a = in_folder("long.txt"), *b = in_folder("short.txt");
+    const struct corpus_source s[] = {{.path = a, .share = 1}, {.path = b, .share = 1}},
+                               gone[] = {{.path = a, .share = 1},
+                                         {.path = "/nowhere/b.txt", .share = 1}};
+    struct corpus_blocks blocks;
+
+    write_file("long.txt", "aaaaaaaaaaaaaaaaaaaa\n");
+    write_file("short.txt", "abcd\n");
+    assert_int_equal(corpus_mix(&blocks, s, 2, chars, 4, 2, SEED), HCSMOE_EINVAL);
+    assert_non_null(strstr(fail_message(), "short.txt: 1 documents give 2 blocks of 2 tokens, but "
+                                           "2 need 3"));
+    assert_null(blocks.ids);
+    assert_int_equal(corpus_mix(&blocks, gone, 2, chars, 4, 2, SEED), HCSMOE_EIO);
+    assert_non_null(strstr(fail_message(), "/nowhere/b.txt"));
+    mem_free(a);
+    mem_free(b);
+}
+
 static void test_counts_below_one_are_refused(void **state)
 {
     (void)state;
@@ -275,6 +402,10 @@ int main(void)
         cmocka_unit_test(test_the_rest_of_a_batch_is_dropped),
         cmocka_unit_test(test_one_more_block_than_asked_has_to_be_there),
         cmocka_unit_test(test_files_without_documents_are_refused),
+        cmocka_unit_test(test_shares_are_rounded_by_largest_remainder),
+        cmocka_unit_test(test_files_take_turns_by_share),
+        cmocka_unit_test(test_each_file_gives_the_blocks_it_gives_alone),
+        cmocka_unit_test(test_a_short_file_among_several_is_named),
         cmocka_unit_test(test_counts_below_one_are_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

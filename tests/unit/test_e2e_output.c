@@ -460,6 +460,37 @@ static void test_dense_layers_and_shared_experts_stay(void **state)
     assert_true(score_folder(out, "qwen2-moe-mixed") != NULL);
 }
 
+static void test_every_calibration_text_is_reported(void **state)
+{
+    (void)state;
+    const char *out = work("texts"), *second = work("a second text.txt");
+    const char *data = text("calibration.data=%s, %s", C4, second);
+    const char *ini = ini_write("texts.ini", TINY_MIXTRAL, out);
+    struct str lines = {0};
+    for (int i = 0; i < 100; i++)
+        str_addf(&lines, "Line %d of a text about lines, of which there are %d.\n", i, i * i);
+    file_write(second, str_text(&lines));
+    str_release(&lines);
+    struct result r = run("check", "-c", ini, "-s", data, "-s", "calibration.mix=3, 1");
+    expect_status(r, 0);
+    expect_text(r.out,
+                "calibrate 4 x 128 tokens (3 of c4.first300.jsonl.gz, 1 of a second text.txt)");
+    expect_status(run("-q", "-c", ini, "-s", data, "-s", "calibration.mix=3, 1"), 0);
+    const json_t *report = json_read(text("%s/hcsmoe/report.json", out));
+    assert_string_equal(json_string_value(json_at(report, "calibration.data")),
+                        "c4.first300.jsonl.gz, a second text.txt");
+    assert_int_equal(json_integer_value(json_at(report, "calibration.blocks")), 4);
+    /* Longer than a line of the INI holds. */
+    assert_string_equal(json_string_value(json_at(report, "config.calibration.data")),
+                        text("%s, %s", C4, second));
+    assert_string_equal(json_string_value(json_at(report, "config.calibration.mix")), "3, 1");
+    const char *again = work("texts-again");
+    expect_status(
+        run("-q", "-c", text("%s/hcsmoe/run.ini", out), "-s", text("output.output_path=%s", again)),
+        0);
+    expect_equal_files(text("%s/model.safetensors", out), text("%s/model.safetensors", again));
+}
+
 static void test_overwrite_replaces_the_folder(void **state)
 {
     (void)state;
@@ -506,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_mapped_comes_with_its_classes_for_transformers),
         cmocka_unit_test(test_families_without_classes_get_none),
         cmocka_unit_test(test_dense_layers_and_shared_experts_stay),
+        cmocka_unit_test(test_every_calibration_text_is_reported),
         cmocka_unit_test(test_overwrite_replaces_the_folder),
         cmocka_unit_test(test_check_and_config_write_nothing),
     };
