@@ -21,9 +21,9 @@ struct attention {
     const hcsmoe_attention_args *a;
     const struct cpu_simd *simd;
     const hcsmoe_host *h;
-    int64_t group;        /* query heads of a key-value head */
-    int64_t block;        /* queries of a unit */
-    int64_t *first_unit;  /* [n_sequences + 1] */
+    int64_t group;       /* query heads of a key-value head */
+    int64_t block;       /* queries of a unit */
+    int64_t *first_unit; /* [n_sequences + 1] */
     struct cpu_work work;
 };
 
@@ -34,13 +34,13 @@ struct unit {
     int64_t kv, query, queries, rows; /* query: of the sequence */
     int64_t first_key;                /* of the block */
     int64_t keys;
-    const float *k, *v;               /* the block's first rows, ldk and ldv apart */
+    const float *k, *v; /* the block's first rows, ldk and ldv apart */
     int64_t ldk, ldv;
-    float *q;                         /* [rows, head_dim], scaled */
-    float *p;                         /* [rows, ATTENTION_KEYS] scores, then weights */
-    float *o;                         /* [rows, v_head_dim] */
+    float *q; /* [rows, head_dim], scaled */
+    float *p; /* [rows, ATTENTION_KEYS] scores, then weights */
+    float *o; /* [rows, v_head_dim] */
     float *k_room, *v_room;
-    float *max, *sum;                 /* [rows] so far */
+    float *max, *sum; /* [rows] so far */
 };
 
 static int64_t block_of(const hcsmoe_attention_args *a)
@@ -53,8 +53,7 @@ static size_t unit_bytes(const hcsmoe_attention_args *a)
 {
     int64_t rows = block_of(a) * (a->n_kv_heads > 0 ? a->n_heads / a->n_kv_heads : 1);
     return cpu_work_size(rows * a->head_dim, 4) + cpu_work_size(rows * ATTENTION_KEYS, 4) +
-           cpu_work_size(rows * a->v_head_dim, 4) +
-           cpu_work_size(ATTENTION_KEYS * a->head_dim, 4) +
+           cpu_work_size(rows * a->v_head_dim, 4) + cpu_work_size(ATTENTION_KEYS * a->head_dim, 4) +
            cpu_work_size(ATTENTION_KEYS * a->v_head_dim, 4) + 2 * cpu_work_size(rows, 4);
 }
 
@@ -191,8 +190,8 @@ static void unit_run(struct unit *u)
     for (int64_t r = 0; r < u->rows; r++) {
         int64_t token = u->s->begin + u->query + r / t->group;
         int64_t head = u->kv * t->group + r % t->group;
-        t->simd->scale(a->head_dim, (float)a->scale, a->q + (token * a->n_heads + head) * a->head_dim,
-                       u->q + r * a->head_dim);
+        t->simd->scale(a->head_dim, (float)a->scale,
+                       a->q + (token * a->n_heads + head) * a->head_dim, u->q + r * a->head_dim);
         u->max[r] = -INFINITY;
         u->sum[r] = 0.0f;
     }

@@ -32,16 +32,16 @@ struct chunk {
     const hcsmoe_experts_args *a;
     const struct cpu_simd *simd;
     const hcsmoe_host *h;
-    int64_t begin, n;     /* tokens */
-    int64_t rows_most;    /* of a unit */
-    int64_t *start;       /* [2E + 1] entries of expert e: routed from 2e, the others from 2e + 1 */
+    int64_t begin, n;  /* tokens */
+    int64_t rows_most; /* of a unit */
+    int64_t *start;    /* [2E + 1] entries of expert e: routed from 2e, the others from 2e + 1 */
     struct entry *entries;
-    int32_t *slot;        /* [n, top_k] rank of the expert among those of the token; -1 */
-    struct unit *units;   /* dearest first */
+    int32_t *slot;      /* [n, top_k] rank of the expert among those of the token; -1 */
+    struct unit *units; /* dearest first */
     int64_t n_units;
-    int64_t *unit_start;  /* [E + 1] */
-    float *y;             /* [n, top_k, width] weighted outputs by slot */
-    double *sums;         /* [n_units, ffn] */
+    int64_t *unit_start; /* [E + 1] */
+    float *y;            /* [n, top_k, width] weighted outputs by slot */
+    double *sums;        /* [n_units, ffn] */
     struct cpu_split up, down;
     struct cpu_work work;
 };

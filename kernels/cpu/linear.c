@@ -70,8 +70,14 @@ hcsmoe_status cpu_linear(const hcsmoe_kernels *k, int64_t m, int64_t n, int64_t 
                          float *y)
 {
     const hcsmoe_host *h = k->host;
-    struct linear l = {.simd = cpu_simd_of(k), .n = n, .kk = kk, .x = x, .w = weight,
-                       .bias = bias, .add = add != 0, .y = y};
+    struct linear l = {.simd = cpu_simd_of(k),
+                       .n = n,
+                       .kk = kk,
+                       .x = x,
+                       .w = weight,
+                       .bias = bias,
+                       .add = add != 0,
+                       .y = y};
     hcsmoe_status status = cpu_check_sizes(h, "linear", n, kk, 0);
     if (status == HCSMOE_OK)
         status = cpu_check_matrix(h, "linear weight", weight, n, kk);
@@ -120,8 +126,14 @@ static hcsmoe_status swiglu_scaled(const hcsmoe_kernels *k, int64_t n, int64_t w
                                    const hcsmoe_tensor *up, const float *scale, float *y)
 {
     const hcsmoe_host *h = k->host;
-    struct linear l = {.simd = cpu_simd_of(k), .n = ffn, .kk = width, .x = x, .w = gate,
-                       .up = up, .scale = scale, .y = y};
+    struct linear l = {.simd = cpu_simd_of(k),
+                       .n = ffn,
+                       .kk = width,
+                       .x = x,
+                       .w = gate,
+                       .up = up,
+                       .scale = scale,
+                       .y = y};
     hcsmoe_status status = cpu_check_sizes(h, "swiglu", width, ffn, 0);
     if (status == HCSMOE_OK)
         status = cpu_check_matrix(h, "gate", gate, ffn, width);
@@ -165,8 +177,8 @@ hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a)
         status = swiglu_scaled(k, n, a->width, a->ffn, a->x + t * a->width, a->gate, a->up,
                                a->scale != NULL ? a->scale + t : NULL, hidden);
         if (status == HCSMOE_OK)
-            status = cpu_linear(k, n, a->width, a->ffn, hidden, a->down, NULL, 1,
-                                a->out + t * a->width);
+            status =
+                cpu_linear(k, n, a->width, a->ffn, hidden, a->down, NULL, 1, a->out + t * a->width);
     }
     h->free(h, hidden);
     return status;

@@ -64,7 +64,7 @@ void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_
 /* Where element i lies, and how many from there on follow each other in memory. */
 static int64_t locate(const hcsmoe_tensor *t, int64_t i, int64_t *run)
 {
-    int64_t dense = 1;  /* elements of the trailing dimensions without a gap */
+    int64_t dense = 1; /* elements of the trailing dimensions without a gap */
     int64_t offset = 0;
     int gap = 0;
     int64_t rest = i;

@@ -117,9 +117,10 @@ static void measure(const struct bench *b, const struct job *j)
     double rate = j->flops * 1e-9;
     double blas_rate = blas_flops * 1e-9;
     printf("%-44s %8.3f s %7.1f GF/s; sgemm %lld x %lld x %lld %7.1f GF/s; ratio %.3f, "
-           "by processor time %.3f\n", j->name, kernel.wall, rate / kernel.wall, (long long)j->m,
-           (long long)j->n, (long long)j->kk, blas_rate / blas.wall,
-           rate / kernel.wall / (blas_rate / blas.wall), rate / kernel.cpu / (blas_rate / blas.cpu));
+           "by processor time %.3f\n",
+           j->name, kernel.wall, rate / kernel.wall, (long long)j->m, (long long)j->n,
+           (long long)j->kk, blas_rate / blas.wall, rate / kernel.wall / (blas_rate / blas.wall),
+           rate / kernel.cpu / (blas_rate / blas.cpu));
     fflush(stdout);
     free(x);
     free(w);
@@ -139,8 +140,12 @@ static hcsmoe_status call_experts(const hcsmoe_kernels *k, void *args)
 static void bench_experts(const struct bench *b, const char *name, int64_t tokens, int64_t width,
                           int64_t ffn, int64_t experts, int32_t top_k, int sums)
 {
-    hcsmoe_experts_args a = {.struct_size = sizeof a, .top_k = top_k, .n_tokens = tokens,
-                             .width = width, .n_experts = experts, .ffn = ffn};
+    hcsmoe_experts_args a = {.struct_size = sizeof a,
+                             .top_k = top_k,
+                             .n_tokens = tokens,
+                             .width = width,
+                             .n_experts = experts,
+                             .ffn = ffn};
     if (!wanted(b, name))
         return;
     int32_t *ids = block(tokens * top_k * 4);
@@ -164,7 +169,8 @@ static void bench_experts(const struct bench *b, const char *name, int64_t token
     a.out = out;
     a.hidden_sum = sums ? sum : NULL;
     double matrix = 2.0 * (double)width * (double)ffn * (double)tokens;
-    struct job j = {.name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
+    struct job j = {
+        .name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
     j.flops = matrix * (sums ? 2.0 * (double)experts + top_k : 3.0 * top_k);
     measure(b, &j);
     free(x);
@@ -212,9 +218,13 @@ static void bench_linear(const struct bench *b, const char *name, int64_t m, int
     a.target = block(m * 4);
     a.greedy = block(m);
     memset(a.target, 0, (size_t)m * 4);
-    struct job j = {.name = name, .m = m < 4096 ? m : 4096, .n = n < 4096 ? n : 4096, .kk = kk,
+    struct job j = {.name = name,
+                    .m = m < 4096 ? m : 4096,
+                    .n = n < 4096 ? n : 4096,
+                    .kk = kk,
                     .flops = 2.0 * (double)m * (double)n * (double)kk,
-                    .call = logprobs ? call_logprobs : call_linear, .args = &a};
+                    .call = logprobs ? call_logprobs : call_linear,
+                    .args = &a};
     measure(b, &j);
     free(a.x);
     free(a.y);
@@ -234,9 +244,14 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
                             int64_t prefix, int64_t heads, int64_t kv, int64_t dim)
 {
     int64_t n = prefix + count * rows;
-    hcsmoe_attention_args a = {.struct_size = sizeof a, .n_tokens = n, .n_heads = heads,
-                               .n_kv_heads = kv, .head_dim = dim, .v_head_dim = dim,
-                               .scale = 1.0 / sqrt((double)dim), .n_sequences = count + 1,
+    hcsmoe_attention_args a = {.struct_size = sizeof a,
+                               .n_tokens = n,
+                               .n_heads = heads,
+                               .n_kv_heads = kv,
+                               .head_dim = dim,
+                               .v_head_dim = dim,
+                               .scale = 1.0 / sqrt((double)dim),
+                               .n_sequences = count + 1,
                                .n_spans = 1};
     hcsmoe_span span = {.begin = 0, .count = prefix};
     if (!wanted(b, name))
@@ -244,8 +259,8 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     hcsmoe_sequence *s = block((count + 1) * (int64_t)sizeof *s);
     s[0] = (hcsmoe_sequence){.begin = 0, .count = prefix};
     for (int64_t i = 0; i < count; i++)
-        s[i + 1] = (hcsmoe_sequence){.begin = prefix + i * rows, .count = rows, .prefix = prefix,
-                                     .n_spans = prefix > 0};
+        s[i + 1] = (hcsmoe_sequence){
+            .begin = prefix + i * rows, .count = rows, .prefix = prefix, .n_spans = prefix > 0};
     float *q = floats(n * heads * dim, 1.0f);
     float *k = floats(n * kv * dim, 1.0f);
     float *v = floats(n * kv * dim, 1.0f);
@@ -257,8 +272,12 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     a.spans = &span;
     double pairs = (double)prefix * ((double)prefix + 1.0) / 2.0;
     pairs += (double)count * (double)rows * ((double)prefix + ((double)rows + 1.0) / 2.0);
-    struct job j = {.name = name, .m = 2048, .n = 4096, .kk = 1024,
-                    .flops = pairs * 4.0 * (double)dim * (double)heads, .call = call_attention,
+    struct job j = {.name = name,
+                    .m = 2048,
+                    .n = 4096,
+                    .kk = 1024,
+                    .flops = pairs * 4.0 * (double)dim * (double)heads,
+                    .call = call_attention,
                     .args = &a};
     measure(b, &j);
     free(s);

@@ -43,7 +43,9 @@ static void check_linear(struct check *c, int values, int64_t m, int64_t n, int6
         a.bias = bias;
     }
     double usual = (a.add != 0 ? 1.0 : 0.0) + 0.3 * sqrt((double)kk) * check_magnitude(values);
-    struct output o = {.rows = m, .columns = n, .relative = bound(kk),
+    struct output o = {.rows = m,
+                       .columns = n,
+                       .relative = bound(kk),
                        .absolute = bound(kk) * usual,
                        .initial = check_floats(c, m * n, VALUES_PLAIN, 1.0)};
     c->kernel = "linear";
@@ -70,8 +72,8 @@ static void check_mlp(struct check *c, int values)
 {
     struct products a = {.m = check_size(c, 40), .kk = check_size(c, 70), .n = check_size(c, 70)};
     double scale = 1.0 / sqrt((double)a.kk + 1.0);
-    a.mlp = (hcsmoe_mlp_args){.struct_size = sizeof a.mlp, .n_tokens = a.m, .width = a.kk,
-                              .ffn = a.n};
+    a.mlp =
+        (hcsmoe_mlp_args){.struct_size = sizeof a.mlp, .n_tokens = a.m, .width = a.kk, .ffn = a.n};
     a.mlp.x = check_floats(c, a.m * a.kk, values, 1.0);
     a.mlp.gate = check_tensors(c, 1, a.n, a.kk, scale);
     a.mlp.up = check_tensors(c, 1, a.n, a.kk, scale);
@@ -81,12 +83,16 @@ static void check_mlp(struct check *c, int values)
                    (long long)a.m, (long long)a.kk, (long long)a.n, values);
     double h_usual = check_magnitude(values) * check_magnitude(values);
     double usual = 1.0 + 0.2 * sqrt((double)a.n) * h_usual;
-    struct output o = {.rows = a.m, .columns = a.kk, .relative = bound(a.kk),
+    struct output o = {.rows = a.m,
+                       .columns = a.kk,
+                       .relative = bound(a.kk),
                        .absolute = bound(a.kk) * usual,
                        .initial = check_floats(c, a.m * a.kk, VALUES_PLAIN, 1.0)};
     c->kernel = "mlp";
     check_outputs(c, call_mlp, &a, &o, 1);
-    struct output h = {.rows = a.m, .columns = a.n, .relative = bound(a.kk),
+    struct output h = {.rows = a.m,
+                       .columns = a.n,
+                       .relative = bound(a.kk),
                        .absolute = bound(a.kk) * h_usual + 1e-38};
     c->kernel = "swiglu";
     check_outputs(c, call_swiglu, &a, &h, 1);
@@ -127,8 +133,11 @@ static void check_experts(struct check *c, int values, int64_t tokens, int64_t w
     struct products a = {.m = tokens};
     for (int64_t i = 0; i < e * ffn; i++)
         sums[i] = check_normal(c);
-    a.experts = (hcsmoe_experts_args){.struct_size = sizeof a.experts, .top_k = top_k,
-                                      .n_tokens = tokens, .width = width, .n_experts = e,
+    a.experts = (hcsmoe_experts_args){.struct_size = sizeof a.experts,
+                                      .top_k = top_k,
+                                      .n_tokens = tokens,
+                                      .width = width,
+                                      .n_experts = e,
                                       .ffn = ffn};
     a.experts.x = check_floats(c, tokens * width, values, 1.0);
     a.experts.gate = check_tensors(c, e, ffn, width, scale);
@@ -140,12 +149,17 @@ static void check_experts(struct check *c, int values, int64_t tokens, int64_t w
     a.experts.hidden_sum = wanted != 1 ? sums : NULL;
     double h_usual = check_magnitude(values) * check_magnitude(values);
     double usual = 1.0 + 0.2 * sqrt((double)(ffn * top_k)) * h_usual;
-    struct output o[2] = {
-        {.rows = wanted != 2 ? tokens : 0, .columns = width, .relative = bound(width),
-         .absolute = bound(width) * usual,
-         .initial = check_floats(c, tokens * width, VALUES_PLAIN, 1.0)},
-        {.type = OUTPUT_F64, .rows = wanted != 1 ? e : 0, .columns = ffn, .relative = bound(width),
-         .absolute = bound(width) * (1.0 + h_usual * sqrt((double)tokens)), .initial = sums}};
+    struct output o[2] = {{.rows = wanted != 2 ? tokens : 0,
+                           .columns = width,
+                           .relative = bound(width),
+                           .absolute = bound(width) * usual,
+                           .initial = check_floats(c, tokens * width, VALUES_PLAIN, 1.0)},
+                          {.type = OUTPUT_F64,
+                           .rows = wanted != 1 ? e : 0,
+                           .columns = ffn,
+                           .relative = bound(width),
+                           .absolute = bound(width) * (1.0 + h_usual * sqrt((double)tokens)),
+                           .initial = sums}};
     c->kernel = "experts";
     (void)snprintf(c->shape, sizeof c->shape,
                    "n %lld, width %lld, ffn %lld, experts %lld, top %d, wanted %d, values %d",
@@ -170,8 +184,8 @@ static int64_t draw_sequences(struct check *c, int64_t most, hcsmoe_sequence *s,
     int64_t rows = 0;
     *n_spans = 0;
     for (int i = 0; i < SEQUENCES; i++) {
-        s[i] = (hcsmoe_sequence){.begin = rows, .count = check_size(c, most),
-                                 .first_span = *n_spans};
+        s[i] =
+            (hcsmoe_sequence){.begin = rows, .count = check_size(c, most), .first_span = *n_spans};
         s[i].n_spans = rows > 0 ? check_below(c, 3) : 0;
         for (int64_t j = 0; j < s[i].n_spans; j++) {
             hcsmoe_span *span = &spans[(*n_spans)++];
@@ -208,7 +222,9 @@ static void check_attention(struct check *c, int values, int64_t most)
                         values == VALUES_NAN ? VALUES_NAN : VALUES_PLAIN, 1.0);
     t->v = check_floats(c, rows * t->n_kv_heads * t->v_head_dim,
                         values == VALUES_NAN ? VALUES_PLAIN : values, 1.0);
-    struct output o = {.rows = rows, .columns = t->n_heads * t->v_head_dim, .relative = 5e-6,
+    struct output o = {.rows = rows,
+                       .columns = t->n_heads * t->v_head_dim,
+                       .relative = 5e-6,
                        .absolute = 5e-6 * check_magnitude(values)};
     c->kernel = "attention";
     (void)snprintf(c->shape, sizeof c->shape,
@@ -236,9 +252,8 @@ static void check_logprobs(struct check *c, int values, int64_t n, int64_t width
     a.target = target;
     /* With NaN no logit is the largest, and tiny ones are all but equal: there greedy is anybody's guess. */
     int clear = values == VALUES_PLAIN || values == VALUES_HUGE;
-    struct output o[2] = {
-        {.rows = n, .columns = 1, .absolute = 1e-5},
-        {.type = clear ? OUTPUT_EXACT8 : OUTPUT_ANY8, .rows = n, .columns = 1}};
+    struct output o[2] = {{.rows = n, .columns = 1, .absolute = 1e-5},
+                          {.type = clear ? OUTPUT_EXACT8 : OUTPUT_ANY8, .rows = n, .columns = 1}};
     c->kernel = "token_logprobs";
     (void)snprintf(c->shape, sizeof c->shape, "n %lld, width %lld, vocabulary %lld, values %d",
                    (long long)n, (long long)width, (long long)vocabulary, values);
