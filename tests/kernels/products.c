@@ -177,23 +177,40 @@ static hcsmoe_status call_attention(const hcsmoe_kernels *k, void *args, void *c
 
 enum { SEQUENCES = 6, SPANS = 12 };
 
-/* Sequences of up to `most` rows; each may follow one or two spans of rows before it, in two pieces or one. */
+/* Two spans of rows before sequence i: anywhere, or, in a tree, of sequence 0 and of the one before. */
+static void draw_spans(struct check *c, int tree, const hcsmoe_sequence *s, int i, hcsmoe_span *two)
+{
+    int64_t rows = s[i].begin;
+    for (int j = 0; j < 2 && !tree; j++) {
+        two[j].begin = check_below(c, rows);
+        two[j].count = check_below(c, rows - two[j].begin + 1);
+    }
+    if (tree) {
+        two[0] = (hcsmoe_span){.begin = 0, .count = s[0].count};
+        if (check_below(c, 4) == 0)
+            two[0].count = check_below(c, s[0].count + 1);
+        two[1].begin = s[i - 1].begin;
+        two[1].count = check_below(c, s[i - 1].count + 1);
+    }
+}
+
+/* Sequences of up to `most` rows; each may stand behind one or two spans. */
 static int64_t draw_sequences(struct check *c, int64_t most, hcsmoe_sequence *s, hcsmoe_span *spans,
                               int64_t *n_spans)
 {
     int64_t rows = 0;
+    int tree = check_below(c, 2) == 0;
     *n_spans = 0;
     for (int i = 0; i < SEQUENCES; i++) {
-        s[i] =
-            (hcsmoe_sequence){.begin = rows, .count = check_size(c, most), .first_span = *n_spans};
+        int64_t count = check_size(c, tree && i > 0 ? 12 : most);
+        s[i] = (hcsmoe_sequence){.begin = rows, .count = count, .first_span = *n_spans};
         s[i].n_spans = rows > 0 ? check_below(c, 3) : 0;
-        for (int64_t j = 0; j < s[i].n_spans; j++) {
-            hcsmoe_span *span = &spans[(*n_spans)++];
-            span->begin = check_below(c, rows);
-            span->count = check_below(c, rows - span->begin + 1);
-            s[i].prefix += span->count;
-        }
-        rows += s[i].count;
+        if (rows > 0)
+            draw_spans(c, tree, s, i, &spans[*n_spans]);
+        for (int64_t j = 0; j < s[i].n_spans; j++)
+            s[i].prefix += spans[*n_spans + j].count;
+        *n_spans += s[i].n_spans;
+        rows += count;
     }
     return rows;
 }
@@ -272,7 +289,7 @@ void check_products(struct check *c)
         return;
     /* Now and then beyond one tile, panel, stretch or block. */
     check_linear(c, values, 1020 + check_below(c, 20), 7, 1 + check_below(c, 9));
-    check_linear(c, values, 17, 1000 + check_below(c, 90), 1 + check_below(c, 9));
+    check_linear(c, values, 49, 1000 + check_below(c, 90), 1 + check_below(c, 9));
     check_experts(c, values, 8200, 2, 3);
     check_attention(c, values, 300);
     check_logprobs(c, values, 17 + check_below(c, 9), 3, 4090 + check_below(c, 20));

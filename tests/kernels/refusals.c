@@ -77,7 +77,7 @@ static void check_sequences(struct check *c, const hcsmoe_kernels *k)
     float x[8] = {0};
     float out[8];
     hcsmoe_span span = {.begin = 0, .count = 2};
-    hcsmoe_sequence s = {.begin = 2, .count = 2, .prefix = 3, .first_span = 0, .n_spans = 1};
+    hcsmoe_sequence s = {.begin = 2, .count = 2, .prefix = 2, .first_span = 0, .n_spans = 1};
     hcsmoe_attention_args a = {.struct_size = sizeof a,
                                .n_tokens = 4,
                                .n_heads = 2,
@@ -93,6 +93,15 @@ static void check_sequences(struct check *c, const hcsmoe_kernels *k)
                                .spans = &span,
                                .n_sequences = 1,
                                .n_spans = 1};
+    refused(c, "attention", k->attention(k, &a), "attention: row 0 is in no sequence");
+    hcsmoe_sequence twice[2] = {{.begin = 0, .count = 3}, {.begin = 2, .count = 1}};
+    a.sequences = twice;
+    a.n_sequences = 2;
+    refused(c, "attention", k->attention(k, &a),
+            "attention: sequence 1: row 2 is in another one too");
+    a.sequences = &s;
+    a.n_sequences = 1;
+    s.prefix = 3;
     refused(c, "attention", k->attention(k, &a),
             "attention: sequence 0: its spans have 2 rows: must be 3");
     s.n_spans = 2;
