@@ -68,6 +68,8 @@ static void check_expert_ids(struct check *c, const hcsmoe_kernels *k)
                              .weights = x,
                              .out = out};
     refused(c, "experts", k->experts(k, &a), "token 0: expert 2: must be -1..1");
+    ids[1] = 0;
+    refused(c, "experts", k->experts(k, &a), "token 0: expert 0 is there twice");
     ids[1] = -2;
     refused(c, "experts", k->experts(k, &a), "token 0: expert -2: must be -1..1");
 }
