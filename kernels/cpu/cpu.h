@@ -104,6 +104,7 @@ hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
                         int32_t renormalise, const float *logits, const int64_t *mask,
                         float *probabilities, int32_t *ids, float *weights);
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
+int64_t cpu_mlp_bytes(const hcsmoe_host *h);
 hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
 int64_t cpu_experts_bytes(const hcsmoe_host *h, const hcsmoe_experts_args *a);
 hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,
