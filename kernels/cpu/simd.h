@@ -13,6 +13,7 @@
 
 struct cpu_simd {
     const char *name;
+    int64_t few_most; /* up to this many rows few_rows is faster than unpacking for BLAS */
 
     void (*widen_bf16)(int64_t n, const uint16_t *x, float *y);
     void (*widen_f16)(int64_t n, const uint16_t *x, float *y);
@@ -42,7 +43,7 @@ struct cpu_simd {
     float (*exp_minus)(int64_t n, float *x, float max); /* x = exp(x - max), to 2 ulp; their sum */
 
     /* y[m, n] = (add ? y : 0) + x[m, kk] w[n, kk]^T straight from the stored dtype (HCSMOE_DTYPE_F32, F16,
-     * BF16): for the few rows x where unpacking all of w would cost more than the product. */
+     * BF16): for the few rows x where unpacking and packing all of w would cost more than the product. */
     void (*few_rows)(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x, int64_t ldx,
                      const void *w, int64_t ldw, int add, float *y, int64_t ldy);
 };

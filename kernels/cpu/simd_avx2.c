@@ -170,4 +170,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_avx2 = {.name = "AVX2", SIMD_FUNCTIONS};
+const struct cpu_simd simd_avx2 = {.name = "AVX2", .few_most = 64, SIMD_FUNCTIONS};

@@ -151,4 +151,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_avx512 = {.name = "AVX-512", SIMD_FUNCTIONS};
+const struct cpu_simd simd_avx512 = {.name = "AVX-512", .few_most = 64, SIMD_FUNCTIONS};

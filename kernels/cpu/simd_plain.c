@@ -178,4 +178,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_plain = {.name = "plain C", SIMD_FUNCTIONS};
+const struct cpu_simd simd_plain = {.name = "plain C", .few_most = 1, SIMD_FUNCTIONS};

@@ -24,7 +24,7 @@ struct check {
     struct host *host; /* of ref and tables[0]: keeps the last message */
     const hcsmoe_kernels *ref;
     const hcsmoe_kernels *tables[TABLES]; /* the same loops on hosts of 1, 2 and 3 threads */
-    void *blocks[64];                     /* inputs of this case */
+    void *blocks[96];                     /* inputs of this case */
     int n_blocks;
 };
 

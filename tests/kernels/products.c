@@ -289,7 +289,9 @@ void check_products(struct check *c)
         return;
     /* Now and then beyond one tile, panel, stretch or block. */
     check_linear(c, values, 1020 + check_below(c, 20), 7, 1 + check_below(c, 9));
-    check_linear(c, values, 49, 1000 + check_below(c, 90), 1 + check_below(c, 9));
+    check_linear(c, values, 65, 1000 + check_below(c, 90), 1 + check_below(c, 9));
+    check_linear(c, values, 30 + check_below(c, 30), 1 + check_below(c, 9),
+                 1020 + check_below(c, 1100));
     check_experts(c, values, 8200, 2, 3);
     check_attention(c, values, 300);
     check_logprobs(c, values, 17 + check_below(c, 9), 3, 4090 + check_below(c, 20));
