@@ -287,6 +287,97 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     free(a.out);
 }
 
+/* One cblas call per matrix and expert, on all threads and on weights that are float32 already: what the kernel, which
+ * reads them as they are stored, has to beat where there are few rows. */
+static void experts_blas(const hcsmoe_experts_args *a, int64_t rows, const float *const w[3],
+                         float *h, float *up, float *y)
+{
+    int d = (int)a->width;
+    int f = (int)a->ffn;
+    int64_t size = a->width * a->ffn;
+    for (int64_t e = 0; e < a->n_experts; e++) {
+        const float *x = a->x + e * rows * a->width;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, f, d, 1.0f, x, d,
+                    w[0] + e * size, d, 0.0f, h, f);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, f, d, 1.0f, x, d,
+                    w[1] + e * size, d, 0.0f, up, f);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, d, f, 1.0f, h, f,
+                    w[2] + e * size, f, 0.0f, y, d);
+    }
+}
+
+/* Every one of a->n_experts experts with the same number of rows. */
+static void measure_rows(const struct bench *b, hcsmoe_experts_args *a, int64_t rows,
+                         const float *const w[3])
+{
+    struct clock kernel = {INFINITY, INFINITY};
+    struct clock blas = kernel;
+    float *room = floats(2 * rows * a->ffn + rows * a->width, 1.0f);
+    a->n_tokens = rows * a->n_experts;
+    for (int i = 0; i < b->repeats; i++) {
+        openblas_set_num_threads(b->threads);
+        struct clock start = now();
+        experts_blas(a, rows, w, room, room + rows * a->ffn, room + 2 * rows * a->ffn);
+        best_since(&start, &blas);
+        openblas_set_num_threads(1);
+        start = now();
+        if (b->k->experts(b->k, a) != HCSMOE_OK)
+            printf("experts: failed\n");
+        best_since(&start, &kernel);
+    }
+    double rate = 6e-9 * (double)a->n_tokens * (double)a->width * (double)a->ffn;
+    printf("rows %5lld per expert: %7.2f ms %7.1f GF/s; one sgemm each %7.1f GF/s; ratio %.3f, "
+           "by processor time %.3f\n",
+           (long long)rows, 1e3 * kernel.wall, rate / kernel.wall, rate / blas.wall,
+           blas.wall / kernel.wall, blas.cpu / kernel.cpu);
+    fflush(stdout);
+    free(room);
+}
+
+/* The curve from one row an expert to 1024. */
+static void bench_rows(const struct bench *b, int64_t width, int64_t ffn, int64_t experts)
+{
+    enum { ROWS_MOST = 1024 };
+    if (!wanted(b, "rows"))
+        return;
+    int64_t n = ROWS_MOST * experts;
+    hcsmoe_tensor *t[3] = {weights(experts, ffn, width), weights(experts, ffn, width),
+                           weights(experts, width, ffn)};
+    float *w[3];
+    int32_t *ids = block(n * 4);
+    float *x = floats(n * width, 1.0f);
+    float *scale = floats(n, 1.0f);
+    float *out = floats(n * width, 1.0f);
+    for (int i = 0; i < 3; i++)
+        w[i] = floats(experts * ffn * width, 0.02f);
+    hcsmoe_experts_args a = {.struct_size = sizeof a,
+                             .top_k = 1,
+                             .width = width,
+                             .n_experts = experts,
+                             .ffn = ffn,
+                             .x = x,
+                             .gate = t[0],
+                             .up = t[1],
+                             .down = t[2],
+                             .ids = ids,
+                             .weights = scale,
+                             .out = out};
+    for (int64_t rows = 1; rows <= ROWS_MOST; rows *= 2) {
+        for (int64_t i = 0; i < rows * experts; i++)
+            ids[i] = (int32_t)(i % experts);
+        measure_rows(b, &a, rows, (const float *const *)w);
+    }
+    for (int i = 0; i < 3; i++) {
+        free(t[i]->data);
+        free(t[i]);
+        free(w[i]);
+    }
+    free(ids);
+    free(x);
+    free(scale);
+    free(out);
+}
+
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
@@ -431,6 +522,7 @@ int main(int argc, char **argv)
     bench_experts(&b, "experts D2048 F1408 E60 top4 n8192", 8192, 2048, 1408, 60, 4, 0);
     bench_experts(&b, "experts D2048 F1408 E60 top4 n512", 512, 2048, 1408, 60, 4, 0);
     bench_experts(&b, "experts D2048 F1408 E60 top4 n64", 64, 2048, 1408, 60, 4, 0);
+    bench_rows(&b, 1024, 3584, 8);
     bench_linear(&b, "linear m8192 n4096 k1024", 8192, 4096, 1024, 0);
     bench_linear(&b, "linear m8192 n2048 k2048", 8192, 2048, 2048, 0);
     bench_linear(&b, "linear m64 n4096 k4096", 64, 4096, 4096, 0);

@@ -72,6 +72,8 @@ static void check_expert_ids(struct check *c, const hcsmoe_kernels *k)
     refused(c, "experts", k->experts(k, &a), "token 0: expert 0 is there twice");
     ids[1] = -2;
     refused(c, "experts", k->experts(k, &a), "token 0: expert -2: must be -1..1");
+    a.top_k = 4097;
+    refused(c, "experts", k->experts(k, &a), "experts: top 4097: must be 0..4096");
 }
 
 static void check_sequences(struct check *c, const hcsmoe_kernels *k)
