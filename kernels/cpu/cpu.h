@@ -55,8 +55,9 @@ int64_t cpu_split_begin(const struct cpu_split *s, int64_t part); /* part = part
 int64_t cpu_split_widest(const struct cpu_split *s);              /* no part is larger */
 
 enum {
-    CPU_TILE_ROWS = 1024,              /* activations that one unpacked panel of weights serves */
-    CPU_PANEL_ELEMENTS = 1024 * 1024,  /* floats of an unpacked panel: it should stay in the caches */
+    CPU_TILE_ROWS = 1024, /* activations that one unpacked panel of weights serves */
+    CPU_PANEL_ELEMENTS =
+        1024 * 1024, /* floats of an unpacked panel: it should stay in the caches */
     CPU_PANEL_ROWS = 1024
 };
 /* How weights [n, kk] are cut into panels. */
@@ -68,7 +69,8 @@ void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_
                      float *y, int64_t ldy);
 
 /* Elements begin..begin+n-1, counted row-major, of an F32, F16 or BF16 tensor; with _double also F64. */
-void cpu_read(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n, float *to);
+void cpu_read(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
+              float *to);
 void cpu_read_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
                      double *to);
 void cpu_write_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
@@ -102,6 +104,7 @@ hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
                         int32_t renormalise, const float *logits, const int64_t *mask,
                         float *probabilities, int32_t *ids, float *weights);
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
+int64_t cpu_mlp_bytes(const hcsmoe_host *h);
 hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
 int64_t cpu_experts_bytes(const hcsmoe_host *h, const hcsmoe_experts_args *a);
 hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,

@@ -43,16 +43,17 @@ static hcsmoe_status cpu_get(void *self, const hcsmoe_host *h, int32_t device_in
     return HCSMOE_OK;
 }
 
-/* The largest of the three: they do not run at the same time. */
+/* The largest of what does not run at the same time. */
 static int64_t cpu_working_bytes(void *self, const hcsmoe_host *h,
                                  const hcsmoe_experts_args *experts,
                                  const hcsmoe_attention_args *attention, int64_t vocabulary)
 {
-    int64_t bytes = 0;
+    int64_t bytes = cpu_mlp_bytes(h);
     int64_t other = 0;
     (void)self;
     if (experts != NULL)
-        bytes = cpu_experts_bytes(h, experts);
+        other = cpu_experts_bytes(h, experts);
+    bytes = bytes > other ? bytes : other;
     if (attention != NULL)
         other = cpu_attention_bytes(h, attention);
     bytes = bytes > other ? bytes : other;

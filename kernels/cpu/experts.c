@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPERTS_TOKENS = 8192, EXPERTS_ROWS_LEAST = 256 };
+enum { EXPERTS_TOKENS = 8192, EXPERTS_ROWS_LEAST = 256, EXPERTS_TOP_K = 4096 };
 static const int64_t EXPERTS_SLOT_BYTES = (int64_t)256 << 20;  /* of all slots of one chunk */
 static const int64_t EXPERTS_HIDDEN_BYTES = (int64_t)64 << 20; /* of one thread's block of h */
 
@@ -32,16 +32,16 @@ struct chunk {
     const hcsmoe_experts_args *a;
     const struct cpu_simd *simd;
     const hcsmoe_host *h;
-    int64_t begin, n;     /* tokens */
-    int64_t rows_most;    /* of a unit */
-    int64_t *start;       /* [2E + 1] entries of expert e: routed from 2e, the others from 2e + 1 */
+    int64_t begin, n;  /* tokens */
+    int64_t rows_most; /* of a unit */
+    int64_t *start;    /* [2E + 1] entries of expert e: routed from 2e, the others from 2e + 1 */
     struct entry *entries;
-    int32_t *slot;        /* [n, top_k] rank of the expert among those of the token; -1 */
-    struct unit *units;   /* dearest first */
+    int32_t *slot;      /* [n, top_k] rank of the expert among those of the token; -1 */
+    struct unit *units; /* dearest first */
     int64_t n_units;
-    int64_t *unit_start;  /* [E + 1] */
-    float *y;             /* [n, top_k, width] weighted outputs by slot */
-    double *sums;         /* [n_units, ffn] */
+    int64_t *unit_start; /* [E + 1] */
+    float *y;            /* [n, top_k, width] weighted outputs by slot */
+    double *sums;        /* [n_units, ffn] */
     struct cpu_split up, down;
     struct cpu_work work;
 };
@@ -307,11 +307,27 @@ static hcsmoe_status chunk_run(struct chunk *c, int64_t begin, int64_t n)
     return status;
 }
 
+static hcsmoe_status check_ids(const hcsmoe_host *h, const hcsmoe_experts_args *a, int64_t t)
+{
+    const int32_t *ids = a->ids + t * a->top_k;
+    for (int32_t s = 0; s < a->top_k; s++) {
+        if (ids[s] < -1 || ids[s] >= a->n_experts)
+            return hcsmoe_failf(h, HCSMOE_EINVAL, "token %lld: expert %d: must be -1..%lld",
+                                (long long)t, (int)ids[s], (long long)a->n_experts - 1);
+        for (int32_t before = 0; before < s; before++)
+            if (ids[before] == ids[s] && ids[s] >= 0)
+                return hcsmoe_failf(h, HCSMOE_EINVAL, "token %lld: expert %d is there twice",
+                                    (long long)t, (int)ids[s]);
+    }
+    return HCSMOE_OK;
+}
+
 static hcsmoe_status check(const hcsmoe_host *h, const hcsmoe_experts_args *a)
 {
     hcsmoe_status status = cpu_check_sizes(h, "experts", a->width, a->ffn, a->n_experts);
-    if (status == HCSMOE_OK)
-        status = cpu_check_sizes(h, "experts", a->top_k, 0, 0);
+    if (status == HCSMOE_OK && (a->top_k < 0 || a->top_k > EXPERTS_TOP_K))
+        return hcsmoe_failf(h, HCSMOE_EINVAL, "experts: top %d: must be 0..%d", (int)a->top_k,
+                            (int)EXPERTS_TOP_K);
     for (int64_t e = 0; e < a->n_experts && status == HCSMOE_OK; e++) {
         status = cpu_check_matrix(h, "expert gate", &a->gate[e], a->ffn, a->width);
         if (status == HCSMOE_OK)
@@ -319,11 +335,8 @@ static hcsmoe_status check(const hcsmoe_host *h, const hcsmoe_experts_args *a)
         if (status == HCSMOE_OK && a->out != NULL)
             status = cpu_check_matrix(h, "expert down", &a->down[e], a->width, a->ffn);
     }
-    for (int64_t i = 0; i < a->n_tokens * a->top_k && status == HCSMOE_OK; i++)
-        if (a->ids[i] < -1 || a->ids[i] >= a->n_experts)
-            return hcsmoe_failf(h, HCSMOE_EINVAL, "token %lld: expert %d: must be -1..%lld",
-                                (long long)(i / a->top_k), (int)a->ids[i],
-                                (long long)a->n_experts - 1);
+    for (int64_t t = 0; t < a->n_tokens && status == HCSMOE_OK; t++)
+        status = check_ids(h, a, t);
     return status;
 }
 

@@ -65,8 +65,16 @@ hcsmoe_status cpu_sgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_
                         int64_t n, int64_t kk, float alpha, const float *a, int64_t lda,
                         const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
 {
-    struct gemm g = {.trans_a = trans_a, .trans_b = trans_b, .kk = kk, .lda = lda, .ldb = ldb,
-                     .ldc = ldc, .alpha = (double)alpha, .beta = (double)beta, .sa = a, .sb = b,
+    struct gemm g = {.trans_a = trans_a,
+                     .trans_b = trans_b,
+                     .kk = kk,
+                     .lda = lda,
+                     .ldb = ldb,
+                     .ldc = ldc,
+                     .alpha = (double)alpha,
+                     .beta = (double)beta,
+                     .sa = a,
+                     .sb = b,
                      .sc = c};
     return gemm_run(k, &g, m, n);
 }
@@ -75,7 +83,16 @@ hcsmoe_status cpu_dgemm(const hcsmoe_kernels *k, int32_t trans_a, int32_t trans_
                         int64_t n, int64_t kk, double alpha, const double *a, int64_t lda,
                         const double *b, int64_t ldb, double beta, double *c, int64_t ldc)
 {
-    struct gemm g = {.trans_a = trans_a, .trans_b = trans_b, .kk = kk, .lda = lda, .ldb = ldb,
-                     .ldc = ldc, .alpha = alpha, .beta = beta, .da = a, .db = b, .dc = c};
+    struct gemm g = {.trans_a = trans_a,
+                     .trans_b = trans_b,
+                     .kk = kk,
+                     .lda = lda,
+                     .ldb = ldb,
+                     .ldc = ldc,
+                     .alpha = alpha,
+                     .beta = beta,
+                     .da = a,
+                     .db = b,
+                     .dc = c};
     return gemm_run(k, &g, m, n);
 }

@@ -10,10 +10,10 @@
 
 enum {
     GRAM_PARTS = 32,
-    GRAM_ROWS = 256,                /* of z, in one step */
-    GRAM_ELEMENTS = CPU_READ_MOST,  /* of every tensor, in one step */
+    GRAM_ROWS = 256,               /* of z, in one step */
+    GRAM_ELEMENTS = CPU_READ_MOST, /* of every tensor, in one step */
     GRAM_LEAST = 256,
-    GRAM_ROOM = 512 * 1024          /* doubles of a step's tile: it should stay in the caches */
+    GRAM_ROOM = 512 * 1024 /* doubles of a step's tile: it should stay in the caches */
 };
 
 struct gram {
@@ -109,8 +109,8 @@ static hcsmoe_status gram_run(struct gram *g, size_t tile_bytes, double *out,
 hcsmoe_status cpu_gram_columns(const hcsmoe_kernels *k, int64_t n, int64_t e, const float *z,
                                double *g)
 {
-    struct gram job = {.simd = cpu_simd_of(k), .h = k->host, .e = e, .n = n, .step = GRAM_ROWS,
-                       .z = z};
+    struct gram job = {
+        .simd = cpu_simd_of(k), .h = k->host, .e = e, .n = n, .step = GRAM_ROWS, .z = z};
     hcsmoe_status status = cpu_check_sizes(k->host, "gram_columns", e, 0, 0);
     if (status != HCSMOE_OK || n <= 0 || e == 0)
         return status;
@@ -120,8 +120,8 @@ hcsmoe_status cpu_gram_columns(const hcsmoe_kernels *k, int64_t n, int64_t e, co
 hcsmoe_status cpu_gram_tensors(const hcsmoe_kernels *k, int64_t e, const hcsmoe_tensor *const *t,
                                int32_t centre, double *g)
 {
-    struct gram job = {.simd = cpu_simd_of(k), .h = k->host, .e = e, .tensors = t,
-                       .centre = centre};
+    struct gram job = {
+        .simd = cpu_simd_of(k), .h = k->host, .e = e, .tensors = t, .centre = centre};
     hcsmoe_status status = cpu_check_sizes(k->host, "gram_tensors", e, 0, 0);
     if (status != HCSMOE_OK || e == 0)
         return status;

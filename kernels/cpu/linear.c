@@ -4,8 +4,9 @@
  */
 #include "cpu.h"
 
-/* Rows whose hidden activations an mlp call holds at once: a bound for memory. */
-enum { MLP_ROWS = 4096, LINEAR_PANEL_ROWS = 512 };
+enum { MLP_ROWS = 4096, MLP_ROWS_LEAST = 256, LINEAR_PANEL_ROWS = 512 };
+/* Of the hidden activations that an mlp call holds at once. */
+static const int64_t MLP_BYTES = (int64_t)64 << 20;
 
 struct linear {
     const struct cpu_simd *simd;
@@ -70,8 +71,14 @@ hcsmoe_status cpu_linear(const hcsmoe_kernels *k, int64_t m, int64_t n, int64_t 
                          float *y)
 {
     const hcsmoe_host *h = k->host;
-    struct linear l = {.simd = cpu_simd_of(k), .n = n, .kk = kk, .x = x, .w = weight,
-                       .bias = bias, .add = add != 0, .y = y};
+    struct linear l = {.simd = cpu_simd_of(k),
+                       .n = n,
+                       .kk = kk,
+                       .x = x,
+                       .w = weight,
+                       .bias = bias,
+                       .add = add != 0,
+                       .y = y};
     hcsmoe_status status = cpu_check_sizes(h, "linear", n, kk, 0);
     if (status == HCSMOE_OK)
         status = cpu_check_matrix(h, "linear weight", weight, n, kk);
@@ -120,8 +127,14 @@ static hcsmoe_status swiglu_scaled(const hcsmoe_kernels *k, int64_t n, int64_t w
                                    const hcsmoe_tensor *up, const float *scale, float *y)
 {
     const hcsmoe_host *h = k->host;
-    struct linear l = {.simd = cpu_simd_of(k), .n = ffn, .kk = width, .x = x, .w = gate,
-                       .up = up, .scale = scale, .y = y};
+    struct linear l = {.simd = cpu_simd_of(k),
+                       .n = ffn,
+                       .kk = width,
+                       .x = x,
+                       .w = gate,
+                       .up = up,
+                       .scale = scale,
+                       .y = y};
     hcsmoe_status status = cpu_check_sizes(h, "swiglu", width, ffn, 0);
     if (status == HCSMOE_OK)
         status = cpu_check_matrix(h, "gate", gate, ffn, width);
@@ -152,10 +165,13 @@ hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int6
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a)
 {
     const hcsmoe_host *h = k->host;
-    struct cpu_split chunks = cpu_split_of(a->n_tokens, MLP_ROWS);
     hcsmoe_status status = cpu_check_sizes(h, "mlp", a->width, a->ffn, 0);
+    int64_t rows = a->ffn > 0 ? MLP_BYTES / 4 / a->ffn : MLP_ROWS;
     if (status != HCSMOE_OK || a->n_tokens <= 0)
         return status;
+    rows = rows < MLP_ROWS ? rows : MLP_ROWS;
+    struct cpu_split chunks =
+        cpu_split_of(a->n_tokens, rows > MLP_ROWS_LEAST ? rows : MLP_ROWS_LEAST);
     float *hidden = cpu_new(h, cpu_split_widest(&chunks) * a->ffn, sizeof *hidden);
     if (hidden == NULL)
         return HCSMOE_ENOMEM;
@@ -165,9 +181,15 @@ hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a)
         status = swiglu_scaled(k, n, a->width, a->ffn, a->x + t * a->width, a->gate, a->up,
                                a->scale != NULL ? a->scale + t : NULL, hidden);
         if (status == HCSMOE_OK)
-            status = cpu_linear(k, n, a->width, a->ffn, hidden, a->down, NULL, 1,
-                                a->out + t * a->width);
+            status =
+                cpu_linear(k, n, a->width, a->ffn, hidden, a->down, NULL, 1, a->out + t * a->width);
     }
     h->free(h, hidden);
     return status;
+}
+
+int64_t cpu_mlp_bytes(const hcsmoe_host *h)
+{
+    int64_t tile = (int64_t)CPU_TILE_ROWS * LINEAR_PANEL_ROWS;
+    return MLP_BYTES + h->threads(h) * (CPU_PANEL_ELEMENTS + tile) * 4;
 }

@@ -50,8 +50,13 @@ hcsmoe_status cpu_rope(const hcsmoe_kernels *k, int64_t n, int64_t heads, int64_
                        float *x)
 {
     const hcsmoe_host *h = k->host;
-    struct rope r = {.simd = cpu_simd_of(k), .heads = heads, .head_dim = head_dim,
-                     .half = dim / 2, .position = position, .frequency = inverse_frequency, .x = x};
+    struct rope r = {.simd = cpu_simd_of(k),
+                     .heads = heads,
+                     .head_dim = head_dim,
+                     .half = dim / 2,
+                     .position = position,
+                     .frequency = inverse_frequency,
+                     .x = x};
     int64_t last = n > 0 ? position[0] : 0;
     hcsmoe_status status;
 

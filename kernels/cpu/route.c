@@ -62,9 +62,15 @@ hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
                         float *probabilities, int32_t *ids, float *weights)
 {
     const hcsmoe_host *h = k->host;
-    struct route r = {.simd = cpu_simd_of(k), .e = e, .top_k = top_k,
-                      .renormalise = renormalise, .logits = logits, .mask = mask,
-                      .probabilities = probabilities, .weights = weights, .ids = ids};
+    struct route r = {.simd = cpu_simd_of(k),
+                      .e = e,
+                      .top_k = top_k,
+                      .renormalise = renormalise,
+                      .logits = logits,
+                      .mask = mask,
+                      .probabilities = probabilities,
+                      .weights = weights,
+                      .ids = ids};
     hcsmoe_status status = cpu_check_sizes(h, "route", e, top_k, 0);
     if (status == HCSMOE_OK)
         status = cpu_work_new(&r.work, h, cpu_work_size(e, sizeof(float)));

@@ -31,8 +31,7 @@ hcsmoe_status cpu_embed(const hcsmoe_kernels *k, int64_t n, int64_t width,
                         const hcsmoe_tensor *table, const int32_t *ids, float *out)
 {
     const hcsmoe_host *h = k->host;
-    struct rows r = {
-        .simd = cpu_simd_of(k), .width = width, .table = table, .ids = ids, .y = out};
+    struct rows r = {.simd = cpu_simd_of(k), .width = width, .table = table, .ids = ids, .y = out};
     hcsmoe_status status = cpu_check_matrix(h, "embedding", table, table->shape[0], width);
     if (status != HCSMOE_OK)
         return status;
@@ -77,8 +76,7 @@ hcsmoe_status cpu_rmsnorm(const hcsmoe_kernels *k, int64_t n, int64_t width, con
     const hcsmoe_host *h = k->host;
     float *w;
     hcsmoe_status status = widen_vector(k, "norm", weight, width, &w);
-    struct rows r = {
-        .simd = cpu_simd_of(k), .width = width, .x = x, .w = w, .eps = eps, .y = y};
+    struct rows r = {.simd = cpu_simd_of(k), .width = width, .x = x, .w = w, .eps = eps, .y = y};
     if (status != HCSMOE_OK)
         return status;
     status = h->parallel_for(h, n, rmsnorm_rows, &r);

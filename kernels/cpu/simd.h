@@ -13,6 +13,7 @@
 
 struct cpu_simd {
     const char *name;
+    int64_t few_most; /* up to this many rows few_rows is faster than unpacking for BLAS */
 
     void (*widen_bf16)(int64_t n, const uint16_t *x, float *y);
     void (*widen_f16)(int64_t n, const uint16_t *x, float *y);
@@ -29,8 +30,8 @@ struct cpu_simd {
     double (*dot_double)(int64_t n, const float *x, const float *y); /* in double */
     /* y = x a w in double, rounded once; y may be x. */
     void (*scale_by)(int64_t n, const float *x, double a, const float *w, float *y);
-    void (*scale)(int64_t n, float a, const float *x, float *y);       /* y = a x; y may be x */
-    void (*axpy)(int64_t n, float a, const float *x, float *y);       /* y += a x, fused */
+    void (*scale)(int64_t n, float a, const float *x, float *y);          /* y = a x; y may be x */
+    void (*axpy)(int64_t n, float a, const float *x, float *y);           /* y += a x, fused */
     void (*axpy_double)(int64_t n, double a, const double *x, double *y); /* the same */
     /* (x1, x2) = (x1 c - x2 s, x2 c + x1 s) */
     void (*rotate)(int64_t n, const float *c, const float *s, float *x1, float *x2);
@@ -38,11 +39,11 @@ struct cpu_simd {
     void (*column_sum)(int64_t rows, int64_t n, const float *x, int64_t ldx, double *sum);
 
     void (*swiglu)(int64_t n, float *g, const float *u); /* g = silu(g) u, silu to 4 ulp */
-    float (*max)(int64_t n, const float *x);             /* -infinity when n = 0; NaN may be skipped */
-    float (*exp_minus)(int64_t n, float *x, float max);  /* x = exp(x - max), to 2 ulp; their sum */
+    float (*max)(int64_t n, const float *x); /* -infinity when n = 0; NaN may be skipped */
+    float (*exp_minus)(int64_t n, float *x, float max); /* x = exp(x - max), to 2 ulp; their sum */
 
     /* y[m, n] = (add ? y : 0) + x[m, kk] w[n, kk]^T straight from the stored dtype (HCSMOE_DTYPE_F32, F16,
-     * BF16): for the few rows x where unpacking all of w would cost more than the product. */
+     * BF16): for the few rows x where unpacking and packing all of w would cost more than the product. */
     void (*few_rows)(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x, int64_t ldx,
                      const void *w, int64_t ldw, int add, float *y, int64_t ldy);
 };

@@ -13,16 +13,46 @@ static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS
 typedef __m256 vf;
 typedef __m256d vd;
 
-OP vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
-OP void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
-OP vf vf_set(float a) { return _mm256_set1_ps(a); }
-OP vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
-OP vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
-OP vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
-OP vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
-OP vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-OP vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-OP vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+OP vf vf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+OP void vf_store(float *p, vf a)
+{
+    _mm256_storeu_ps(p, a);
+}
+OP vf vf_set(float a)
+{
+    return _mm256_set1_ps(a);
+}
+OP vf vf_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+OP vf vf_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+OP vf vf_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+OP vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+OP vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+OP vf vf_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+OP vf vf_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
 
 OP float vf_sum(vf a)
 {
@@ -61,14 +91,38 @@ OP vf vf_scale2(vf p, vf t)
     return vf_mul(vf_mul(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
 }
 
-OP vd vd_load(const double *p) { return _mm256_loadu_pd(p); }
-OP void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a); }
-OP vd vd_set(double a) { return _mm256_set1_pd(a); }
-OP vd vd_add(vd a, vd b) { return _mm256_add_pd(a, b); }
-OP vd vd_mul(vd a, vd b) { return _mm256_mul_pd(a, b); }
-OP vd vd_fma(vd a, vd b, vd c) { return _mm256_fmadd_pd(a, b, c); }
-OP vd vd_widen(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-OP void vd_f32(float *p, vd a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a)); }
+OP vd vd_load(const double *p)
+{
+    return _mm256_loadu_pd(p);
+}
+OP void vd_store(double *p, vd a)
+{
+    _mm256_storeu_pd(p, a);
+}
+OP vd vd_set(double a)
+{
+    return _mm256_set1_pd(a);
+}
+OP vd vd_add(vd a, vd b)
+{
+    return _mm256_add_pd(a, b);
+}
+OP vd vd_mul(vd a, vd b)
+{
+    return _mm256_mul_pd(a, b);
+}
+OP vd vd_fma(vd a, vd b, vd c)
+{
+    return _mm256_fmadd_pd(a, b, c);
+}
+OP vd vd_widen(const float *p)
+{
+    return _mm256_cvtps_pd(_mm_loadu_ps(p));
+}
+OP void vd_f32(float *p, vd a)
+{
+    _mm_storeu_ps(p, _mm256_cvtpd_ps(a));
+}
 
 OP double vd_sum(vd a)
 {
@@ -90,8 +144,8 @@ OP __m128 round_odd(vd a)
     vd sign = vd_set(-0.0);
     __m128 f = _mm256_cvtpd_ps(a);
     vd back = _mm256_cvtps_pd(f);
-    __m128i away = narrow_mask(_mm256_cmp_pd(_mm256_andnot_pd(sign, back),
-                                             _mm256_andnot_pd(sign, a), _CMP_GT_OQ));
+    __m128i away = narrow_mask(
+        _mm256_cmp_pd(_mm256_andnot_pd(sign, back), _mm256_andnot_pd(sign, a), _CMP_GT_OQ));
     __m128i inexact = narrow_mask(_mm256_cmp_pd(back, a, _CMP_NEQ_OQ));
     __m128i bits = _mm_add_epi32(_mm_castps_si128(f), away); /* a mask is -1 */
     return _mm_castsi128_ps(_mm_or_si128(bits, _mm_srli_epi32(inexact, 31)));
@@ -116,4 +170,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_avx2 = {.name = "AVX2", SIMD_FUNCTIONS};
+const struct cpu_simd simd_avx2 = {.name = "AVX2", .few_most = 64, SIMD_FUNCTIONS};

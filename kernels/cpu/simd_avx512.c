@@ -13,18 +13,54 @@ static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS
 typedef __m512 vf;
 typedef __m512d vd;
 
-OP vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
-OP void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
-OP vf vf_set(float a) { return _mm512_set1_ps(a); }
-OP vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-OP vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-OP vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-OP vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-OP vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
-OP vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-OP vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-OP float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
-OP float vf_top(vf a) { return _mm512_reduce_max_ps(a); }
+OP vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+OP void vf_store(float *p, vf a)
+{
+    _mm512_storeu_ps(p, a);
+}
+OP vf vf_set(float a)
+{
+    return _mm512_set1_ps(a);
+}
+OP vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+OP vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+OP vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+OP vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+OP vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+OP vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+OP vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+OP float vf_sum(vf a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+OP float vf_top(vf a)
+{
+    return _mm512_reduce_max_ps(a);
+}
 
 OP vf vf_bf16(const uint16_t *p)
 {
@@ -49,15 +85,42 @@ OP vf vf_scale2(vf p, vf t)
     return vf_mul(vf_mul(p, _mm512_castsi512_ps(a)), _mm512_castsi512_ps(b));
 }
 
-OP vd vd_load(const double *p) { return _mm512_loadu_pd(p); }
-OP void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
-OP vd vd_set(double a) { return _mm512_set1_pd(a); }
-OP vd vd_add(vd a, vd b) { return _mm512_add_pd(a, b); }
-OP vd vd_mul(vd a, vd b) { return _mm512_mul_pd(a, b); }
-OP vd vd_fma(vd a, vd b, vd c) { return _mm512_fmadd_pd(a, b, c); }
-OP double vd_sum(vd a) { return _mm512_reduce_add_pd(a); }
-OP vd vd_widen(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
-OP void vd_f32(float *p, vd a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a)); }
+OP vd vd_load(const double *p)
+{
+    return _mm512_loadu_pd(p);
+}
+OP void vd_store(double *p, vd a)
+{
+    _mm512_storeu_pd(p, a);
+}
+OP vd vd_set(double a)
+{
+    return _mm512_set1_pd(a);
+}
+OP vd vd_add(vd a, vd b)
+{
+    return _mm512_add_pd(a, b);
+}
+OP vd vd_mul(vd a, vd b)
+{
+    return _mm512_mul_pd(a, b);
+}
+OP vd vd_fma(vd a, vd b, vd c)
+{
+    return _mm512_fmadd_pd(a, b, c);
+}
+OP double vd_sum(vd a)
+{
+    return _mm512_reduce_add_pd(a);
+}
+OP vd vd_widen(const float *p)
+{
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+OP void vd_f32(float *p, vd a)
+{
+    _mm256_storeu_ps(p, _mm512_cvtpd_ps(a));
+}
 
 /* Towards zero, the last bit set when that was not exact: a second rounding is then as good as one. */
 OP __m256 round_odd(vd a)
@@ -72,9 +135,9 @@ OP void vd_bf16(uint16_t *p, vd a)
 {
     __m256 f = round_odd(a);
     __m256i bits = _mm256_castps_si256(f);
-    __m256i half = _mm256_add_epi32(_mm256_set1_epi32(0x7fff),
-                                    _mm256_and_si256(_mm256_srli_epi32(bits, 16),
-                                                     _mm256_set1_epi32(1)));
+    __m256i half =
+        _mm256_add_epi32(_mm256_set1_epi32(0x7fff),
+                         _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1)));
     __m256i rounded = _mm256_add_epi32(bits, half);
     __mmask8 nan = _mm256_cmp_ps_mask(f, f, _CMP_UNORD_Q);
     rounded = _mm256_mask_or_epi32(rounded, nan, bits, _mm256_set1_epi32(0x400000));
@@ -88,4 +151,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_avx512 = {.name = "AVX-512", SIMD_FUNCTIONS};
+const struct cpu_simd simd_avx512 = {.name = "AVX-512", .few_most = 64, SIMD_FUNCTIONS};

@@ -316,84 +316,145 @@ TARGET INLINE vf load_as(uint32_t dtype, const void *w, int64_t i)
     return vf_load((const float *)w + i);
 }
 
-/* Two rows of x against four of w, which are widened once for both. */
-TARGET INLINE void few_block(uint32_t dtype, int64_t kk, const float *const x[2],
-                             const void *const w[4], vf sum[8])
+/* Some rows of x, up to FEW_X, against FEW_W of w; rows is a constant where this is inlined. */
+enum { FEW_X = 3, FEW_W = 4, FEW_KK = 1024 };
+
+TARGET INLINE void few_block(uint32_t dtype, int rows, int64_t kk, const float *const x[FEW_X],
+                             const void *const w[FEW_W], vf sum[FEW_X * FEW_W])
 {
-    vf a0 = vf_set(0.0f), a1 = a0, a2 = a0, a3 = a0;
-    vf b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    vf a0 = sum[0], a1 = sum[1], a2 = sum[2], a3 = sum[3];
+    vf b0 = sum[4], b1 = sum[5], b2 = sum[6], b3 = sum[7];
+    vf c0 = sum[8], c1 = sum[9], c2 = sum[10], c3 = sum[11];
     for (int64_t i = 0; i < kk; i += LANES) {
         vf a = vf_load(x[0] + i);
-        vf b = vf_load(x[1] + i);
+        vf b = rows > 1 ? vf_load(x[1] + i) : a;
+        vf c = rows > 2 ? vf_load(x[2] + i) : a;
         vf v = load_as(dtype, w[0], i);
         a0 = vf_fma(a, v, a0);
-        b0 = vf_fma(b, v, b0);
+        b0 = rows > 1 ? vf_fma(b, v, b0) : b0;
+        c0 = rows > 2 ? vf_fma(c, v, c0) : c0;
         v = load_as(dtype, w[1], i);
         a1 = vf_fma(a, v, a1);
-        b1 = vf_fma(b, v, b1);
+        b1 = rows > 1 ? vf_fma(b, v, b1) : b1;
+        c1 = rows > 2 ? vf_fma(c, v, c1) : c1;
         v = load_as(dtype, w[2], i);
         a2 = vf_fma(a, v, a2);
-        b2 = vf_fma(b, v, b2);
+        b2 = rows > 1 ? vf_fma(b, v, b2) : b2;
+        c2 = rows > 2 ? vf_fma(c, v, c2) : c2;
         v = load_as(dtype, w[3], i);
         a3 = vf_fma(a, v, a3);
-        b3 = vf_fma(b, v, b3);
+        b3 = rows > 1 ? vf_fma(b, v, b3) : b3;
+        c3 = rows > 2 ? vf_fma(c, v, c3) : c3;
     }
-    sum[0] = vf_add(sum[0], a0);
-    sum[1] = vf_add(sum[1], a1);
-    sum[2] = vf_add(sum[2], a2);
-    sum[3] = vf_add(sum[3], a3);
-    sum[4] = vf_add(sum[4], b0);
-    sum[5] = vf_add(sum[5], b1);
-    sum[6] = vf_add(sum[6], b2);
-    sum[7] = vf_add(sum[7], b3);
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = a2;
+    sum[3] = a3;
+    sum[4] = b0;
+    sum[5] = b1;
+    sum[6] = b2;
+    sum[7] = b3;
+    sum[8] = c0;
+    sum[9] = c1;
+    sum[10] = c2;
+    sum[11] = c3;
 }
 
 /* The last kk (below LANES) columns of the same rows, from zeroed copies. */
-TARGET INLINE void few_tail(uint32_t dtype, int64_t kk, int64_t size, const float *const x[2],
-                            const char *const w[4], vf sum[8])
+TARGET INLINE void few_tail(uint32_t dtype, int rows, int64_t kk, const float *const x[FEW_X],
+                            const void *const w[FEW_W], vf sum[FEW_X * FEW_W])
 {
-    float xs[2][LANES] = {{0}};
-    float ws[4][LANES] = {{0}}; /* as large as the widest dtype */
-    for (int r = 0; r < 2; r++)
+    float xs[FEW_X][LANES] = {{0}};
+    float ws[FEW_W][LANES] = {{0}}; /* as large as the widest dtype */
+    for (int r = 0; r < rows; r++)
         memcpy(xs[r], x[r], (size_t)kk * sizeof xs[0][0]);
-    for (int c = 0; c < 4; c++)
-        memcpy(ws[c], w[c], (size_t)(kk * size));
-    const float *const xp[2] = {xs[0], xs[1]};
-    const void *const wp[4] = {ws[0], ws[1], ws[2], ws[3]};
-    few_block(dtype, LANES, xp, wp, sum);
+    for (int c = 0; c < FEW_W; c++)
+        memcpy(ws[c], w[c], (size_t)kk * (dtype == HCSMOE_DTYPE_F32 ? 4 : 2));
+    const float *const xp[FEW_X] = {xs[0], xs[1], xs[2]};
+    const void *const wp[FEW_W] = {ws[0], ws[1], ws[2], ws[3]};
+    few_block(dtype, rows, LANES, xp, wp, sum);
 }
 
-TARGET INLINE void few_of(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x,
-                          int64_t ldx, const char *w, int64_t ldw, int add, float *y, int64_t ldy)
+/* One block of y: rows by columns (FEW_W at most; w repeats its last row where there are fewer). */
+TARGET INLINE void few_out(uint32_t dtype, int rows, int columns, int64_t kk, const float *x,
+                           int64_t ldx, const void *const w[FEW_W], int add, float *y, int64_t ldy)
+{
+    const float *const xp[FEW_X] = {x, rows > 1 ? x + ldx : x, rows > 2 ? x + 2 * ldx : x};
+    vf sum[FEW_X * FEW_W];
+    int64_t whole = kk / LANES * LANES;
+    for (int i = 0; i < FEW_X * FEW_W; i++)
+        sum[i] = vf_set(0.0f);
+    few_block(dtype, rows, whole, xp, w, sum);
+    if (whole < kk) {
+        const float *const xt[FEW_X] = {xp[0] + whole, xp[1] + whole, xp[2] + whole};
+        const void *wt[FEW_W];
+        for (int c = 0; c < FEW_W; c++)
+            wt[c] = (const char *)w[c] + whole * (dtype == HCSMOE_DTYPE_F32 ? 4 : 2);
+        few_tail(dtype, rows, kk - whole, xt, wt, sum);
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++)
+            y[r * ldy + c] = vf_sum(sum[r * FEW_W + c]) + (add ? y[r * ldy + c] : 0.0f);
+}
+
+/* All m rows of x against the columns (rows of w) of one block. */
+TARGET INLINE void few_column(uint32_t dtype, int64_t m, int columns, int64_t kk, const float *x,
+                              int64_t ldx, const void *const w[FEW_W], int add, float *y,
+                              int64_t ldy)
+{
+    int64_t i = 0;
+    for (; m - i >= FEW_X && m - i != 4; i += FEW_X)
+        few_out(dtype, FEW_X, columns, kk, x + i * ldx, ldx, w, add, y + i * ldy, ldy);
+    for (; m - i >= 2; i += 2) /* twice two rather than three and one */
+        few_out(dtype, 2, columns, kk, x + i * ldx, ldx, w, add, y + i * ldy, ldy);
+    if (m - i == 1)
+        few_out(dtype, 1, columns, kk, x + i * ldx, ldx, w, add, y + i * ldy, ldy);
+}
+
+/* FEW_W rows of w, from row j on; of n. */
+TARGET INLINE int few_weights(int64_t j, int64_t n, const char *w, int64_t bytes,
+                              const void *wp[FEW_W])
+{
+    int columns = n - j < FEW_W ? (int)(n - j) : FEW_W;
+    for (int c = 0; c < FEW_W; c++)
+        wp[c] = w + (c < columns ? j + c : n - 1) * bytes;
+    return columns;
+}
+
+/* With very few rows of x, w is widened on the way, every time it is read. */
+TARGET INLINE void few_direct(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x,
+                              int64_t ldx, const char *w, int64_t ldw, int add, float *y,
+                              int64_t ldy)
+{
+    const void *wp[FEW_W];
+    for (int64_t j = 0; j < n; j += FEW_W) {
+        int columns = few_weights(j, n, w, ldw * (dtype == HCSMOE_DTYPE_F32 ? 4 : 2), wp);
+        few_column(dtype, m, columns, kk, x, ldx, wp, add, y + j, ldy);
+    }
+}
+
+/* With more, stretches of FEW_W rows of w wait in the first cache, as float, while x goes by. More
+ * than one stretch a row costs sums across the lanes, and jumps through w. */
+TARGET static void few_staged(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x,
+                              int64_t ldx, const char *w, int64_t ldw, int add, float *y,
+                              int64_t ldy)
 {
     int64_t size = dtype == HCSMOE_DTYPE_F32 ? 4 : 2;
-    int64_t whole = kk / LANES * LANES;
-    for (int64_t j = 0; j < n; j += 4) {
-        for (int64_t i = 0; i < m; i += 2) {
-            /* Past an edge the last row is taken again and its result dropped. */
-            const float *const xp[2] = {x + i * ldx, x + (i + 1 < m ? i + 1 : i) * ldx};
-            const char *wp[4];
-            const void *wv[4];
-            vf sum[8];
-            for (int c = 0; c < 4; c++) {
-                wp[c] = w + (j + c < n ? j + c : n - 1) * ldw * size;
-                wv[c] = wp[c];
+    float room[FEW_W][FEW_KK];
+    const void *wp[FEW_W];
+    for (int64_t k = 0; k < kk; k += FEW_KK) {
+        int64_t part = kk - k < FEW_KK ? kk - k : FEW_KK;
+        for (int64_t j = 0; j < n; j += FEW_W) {
+            int columns = few_weights(j, n, w + k * size, ldw * size, wp);
+            for (int c = 0; c < FEW_W && dtype != HCSMOE_DTYPE_F32; c++) {
+                if (dtype == HCSMOE_DTYPE_BF16)
+                    widen_bf16(part, wp[c], room[c]);
+                else
+                    widen_f16(part, wp[c], room[c]);
+                wp[c] = room[c];
             }
-            for (int c = 0; c < 8; c++)
-                sum[c] = vf_set(0.0f);
-            few_block(dtype, whole, xp, wv, sum);
-            if (whole < kk) {
-                const float *const xt[2] = {xp[0] + whole, xp[1] + whole};
-                const char *const wt[4] = {wp[0] + whole * size, wp[1] + whole * size,
-                                           wp[2] + whole * size, wp[3] + whole * size};
-                few_tail(dtype, kk - whole, size, xt, wt, sum);
-            }
-            for (int c = 0; c < 8; c++) {
-                int64_t row = i + c / 4;
-                int64_t column = j + c % 4;
-                if (row < m && column < n)
-                    y[row * ldy + column] = vf_sum(sum[c]) + (add ? y[row * ldy + column] : 0.0f);
-            }
+            few_column(HCSMOE_DTYPE_F32, m, columns, part, x + k, ldx, wp, add != 0 || k > 0, y + j,
+                       ldy);
         }
     }
 }
@@ -401,12 +462,14 @@ TARGET INLINE void few_of(uint32_t dtype, int64_t m, int64_t n, int64_t kk, cons
 TARGET static void few_rows(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x,
                             int64_t ldx, const void *w, int64_t ldw, int add, float *y, int64_t ldy)
 {
-    if (dtype == HCSMOE_DTYPE_BF16)
-        few_of(HCSMOE_DTYPE_BF16, m, n, kk, x, ldx, w, ldw, add, y, ldy);
+    if (kk > 0 && m > (kk <= FEW_KK ? 8 : 32))
+        few_staged(dtype, m, n, kk, x, ldx, w, ldw, add, y, ldy);
+    else if (dtype == HCSMOE_DTYPE_BF16)
+        few_direct(HCSMOE_DTYPE_BF16, m, n, kk, x, ldx, w, ldw, add, y, ldy);
     else if (dtype == HCSMOE_DTYPE_F16)
-        few_of(HCSMOE_DTYPE_F16, m, n, kk, x, ldx, w, ldw, add, y, ldy);
+        few_direct(HCSMOE_DTYPE_F16, m, n, kk, x, ldx, w, ldw, add, y, ldy);
     else
-        few_of(HCSMOE_DTYPE_F32, m, n, kk, x, ldx, w, ldw, add, y, ldy);
+        few_direct(HCSMOE_DTYPE_F32, m, n, kk, x, ldx, w, ldw, add, y, ldy);
 }
 
 /* The set of this file. */

@@ -14,18 +14,54 @@ static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS
 typedef float vf;
 typedef double vd;
 
-OP vf vf_load(const float *p) { return *p; }
-OP void vf_store(float *p, vf a) { *p = a; }
-OP vf vf_set(float a) { return a; }
-OP vf vf_add(vf a, vf b) { return a + b; }
-OP vf vf_sub(vf a, vf b) { return a - b; }
-OP vf vf_mul(vf a, vf b) { return a * b; }
-OP vf vf_div(vf a, vf b) { return a / b; }
-OP vf vf_fma(vf a, vf b, vf c) { return fmaf(a, b, c); }
-OP vf vf_max(vf a, vf b) { return a > b ? a : b; }
-OP vf vf_min(vf a, vf b) { return a < b ? a : b; }
-OP float vf_sum(vf a) { return a; }
-OP float vf_top(vf a) { return a; }
+OP vf vf_load(const float *p)
+{
+    return *p;
+}
+OP void vf_store(float *p, vf a)
+{
+    *p = a;
+}
+OP vf vf_set(float a)
+{
+    return a;
+}
+OP vf vf_add(vf a, vf b)
+{
+    return a + b;
+}
+OP vf vf_sub(vf a, vf b)
+{
+    return a - b;
+}
+OP vf vf_mul(vf a, vf b)
+{
+    return a * b;
+}
+OP vf vf_div(vf a, vf b)
+{
+    return a / b;
+}
+OP vf vf_fma(vf a, vf b, vf c)
+{
+    return fmaf(a, b, c);
+}
+OP vf vf_max(vf a, vf b)
+{
+    return a > b ? a : b;
+}
+OP vf vf_min(vf a, vf b)
+{
+    return a < b ? a : b;
+}
+OP float vf_sum(vf a)
+{
+    return a;
+}
+OP float vf_top(vf a)
+{
+    return a;
+}
 
 OP float float_of(uint32_t bits)
 {
@@ -65,15 +101,42 @@ OP vf vf_scale2(vf p, vf t)
     return p * float_of((a + 127) << 23) * float_of((b + 127) << 23);
 }
 
-OP vd vd_load(const double *p) { return *p; }
-OP void vd_store(double *p, vd a) { *p = a; }
-OP vd vd_set(double a) { return a; }
-OP vd vd_add(vd a, vd b) { return a + b; }
-OP vd vd_mul(vd a, vd b) { return a * b; }
-OP vd vd_fma(vd a, vd b, vd c) { return fma(a, b, c); }
-OP double vd_sum(vd a) { return a; }
-OP vd vd_widen(const float *p) { return (double)*p; }
-OP void vd_f32(float *p, vd a) { *p = (float)a; }
+OP vd vd_load(const double *p)
+{
+    return *p;
+}
+OP void vd_store(double *p, vd a)
+{
+    *p = a;
+}
+OP vd vd_set(double a)
+{
+    return a;
+}
+OP vd vd_add(vd a, vd b)
+{
+    return a + b;
+}
+OP vd vd_mul(vd a, vd b)
+{
+    return a * b;
+}
+OP vd vd_fma(vd a, vd b, vd c)
+{
+    return fma(a, b, c);
+}
+OP double vd_sum(vd a)
+{
+    return a;
+}
+OP vd vd_widen(const float *p)
+{
+    return (double)*p;
+}
+OP void vd_f32(float *p, vd a)
+{
+    *p = (float)a;
+}
 
 /* Towards zero, the last bit set when that was not exact: a second rounding is then as good as one. */
 OP uint32_t round_odd(vd a)
@@ -115,4 +178,4 @@ OP void vd_f16(uint16_t *p, vd a)
 
 #include "simd_body.h"
 
-const struct cpu_simd simd_plain = {.name = "plain C", SIMD_FUNCTIONS};
+const struct cpu_simd simd_plain = {.name = "plain C", .few_most = 1, SIMD_FUNCTIONS};

@@ -155,9 +155,15 @@ hcsmoe_status cpu_token_logprobs(const hcsmoe_kernels *k, int64_t n, int64_t wid
             return hcsmoe_failf(h, HCSMOE_EINVAL, "row %lld: token %d: must be 0..%lld",
                                 (long long)i, (int)target[i], (long long)vocabulary - 1);
     for (int64_t i = 0; i < n && status == HCSMOE_OK; i += LOGPROB_CHUNK) {
-        struct logprobs l = {.simd = cpu_simd_of(k), .h = h, .width = width,
-                             .vocabulary = vocabulary, .x = x + i * width, .head = head,
-                             .target = target + i, .logprob = logprob + i, .greedy = greedy + i};
+        struct logprobs l = {.simd = cpu_simd_of(k),
+                             .h = h,
+                             .width = width,
+                             .vocabulary = vocabulary,
+                             .x = x + i * width,
+                             .head = head,
+                             .target = target + i,
+                             .logprob = logprob + i,
+                             .greedy = greedy + i};
         l.n = n - i < LOGPROB_CHUNK ? n - i : LOGPROB_CHUNK;
         l.stretches = cpu_split_of(vocabulary, LOGPROB_STRETCH);
         status = chunk_run(&l);

@@ -7,9 +7,6 @@
 #include <cblas.h>
 #include <string.h>
 
-/* Up to this many rows of x the product is bound by unpacking the weights, not by arithmetic. */
-enum { FEW_ROWS = 16 };
-
 struct cpu_split cpu_panels(int64_t n, int64_t kk)
 {
     int64_t rows = kk > 0 ? CPU_PANEL_ELEMENTS / kk : CPU_PANEL_ROWS;
@@ -42,7 +39,7 @@ void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_
     const float *b = panel;
     int64_t ldb = kk;
 
-    if (m <= FEW_ROWS || kk == 0) {
+    if (m <= s->few_most || kk == 0) {
         const char *data = (const char *)w->data;
         data = kk > 0 ? data + (size_t)(first * stride) * hcsmoe_dtype_size(w->dtype) : data;
         s->few_rows(w->dtype, m, rows, kk, x, ldx, data, stride, add, y, ldy);
@@ -64,7 +61,7 @@ void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_
 /* Where element i lies, and how many from there on follow each other in memory. */
 static int64_t locate(const hcsmoe_tensor *t, int64_t i, int64_t *run)
 {
-    int64_t dense = 1;  /* elements of the trailing dimensions without a gap */
+    int64_t dense = 1; /* elements of the trailing dimensions without a gap */
     int64_t offset = 0;
     int gap = 0;
     int64_t rest = i;

@@ -12,7 +12,7 @@ void *cpu_new(const hcsmoe_host *h, int64_t n, size_t size)
                            (long long)n, size);
         return NULL;
     }
-    return h->alloc(h, (size_t)n * size);
+    return h->alloc(h, n > 0 ? (size_t)n * size : 1);
 }
 
 hcsmoe_status cpu_work_new(struct cpu_work *w, const hcsmoe_host *h, size_t bytes_each)

@@ -36,7 +36,8 @@ hcsmoe_status ref_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a)
             int32_t s = slot_of(a, t, e);
             if (a->hidden_sum == NULL && (s < 0 || a->out == NULL))
                 continue;
-            (void)ref_swiglu(k, 1, a->width, a->ffn, a->x + t * a->width, &a->gate[e], &a->up[e], h);
+            (void)ref_swiglu(k, 1, a->width, a->ffn, a->x + t * a->width, &a->gate[e], &a->up[e],
+                             h);
             for (int64_t f = 0; f < a->ffn && a->hidden_sum != NULL; f++)
                 a->hidden_sum[e * a->ffn + f] += (double)h[f];
             if (s >= 0 && a->out != NULL)

@@ -19,8 +19,8 @@ static void map_row(int32_t top_k, const int64_t *map, int32_t *ids, float *weig
     }
 }
 
-hcsmoe_status ref_map_experts(const hcsmoe_kernels *k, int64_t n, int32_t top_k,
-                              const int64_t *map, int32_t *ids, float *weights)
+hcsmoe_status ref_map_experts(const hcsmoe_kernels *k, int64_t n, int32_t top_k, const int64_t *map,
+                              int32_t *ids, float *weights)
 {
     (void)k;
     for (int64_t t = 0; t < n; t++)

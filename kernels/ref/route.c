@@ -57,7 +57,8 @@ hcsmoe_status ref_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
         }
         for (int32_t s = 0; s < top_k; s++) {
             double p = id[s] >= 0 ? exp((double)row[id[s]] - max) : 0.0;
-            weights[t * top_k + s] = id[s] >= 0 ? (float)(p / (renormalise != 0 ? kept : sum)) : 0.0f;
+            weights[t * top_k + s] =
+                id[s] >= 0 ? (float)(p / (renormalise != 0 ? kept : sum)) : 0.0f;
         }
     }
     return HCSMOE_OK;

@@ -58,11 +58,16 @@ double ref_get(const hcsmoe_tensor *t, int64_t i)
 {
     int64_t at = offset_of(t, i);
     switch (t->dtype) {
-    case HCSMOE_DTYPE_F64: return ((const double *)t->data)[at];
-    case HCSMOE_DTYPE_F32: return (double)((const float *)t->data)[at];
-    case HCSMOE_DTYPE_F16: return decode16(((const uint16_t *)t->data)[at], 5, 10);
-    case HCSMOE_DTYPE_BF16: return decode16(((const uint16_t *)t->data)[at], 8, 7);
-    default: return NAN;
+    case HCSMOE_DTYPE_F64:
+        return ((const double *)t->data)[at];
+    case HCSMOE_DTYPE_F32:
+        return (double)((const float *)t->data)[at];
+    case HCSMOE_DTYPE_F16:
+        return decode16(((const uint16_t *)t->data)[at], 5, 10);
+    case HCSMOE_DTYPE_BF16:
+        return decode16(((const uint16_t *)t->data)[at], 8, 7);
+    default:
+        return NAN;
     }
 }
 
@@ -70,10 +75,19 @@ void ref_set(const hcsmoe_tensor *t, int64_t i, double value)
 {
     int64_t at = offset_of(t, i);
     switch (t->dtype) {
-    case HCSMOE_DTYPE_F64: ((double *)t->data)[at] = value; break;
-    case HCSMOE_DTYPE_F32: ((float *)t->data)[at] = (float)value; break;
-    case HCSMOE_DTYPE_F16: ((uint16_t *)t->data)[at] = encode16(value, 5, 10); break;
-    case HCSMOE_DTYPE_BF16: ((uint16_t *)t->data)[at] = encode16(value, 8, 7); break;
-    default: break;
+    case HCSMOE_DTYPE_F64:
+        ((double *)t->data)[at] = value;
+        break;
+    case HCSMOE_DTYPE_F32:
+        ((float *)t->data)[at] = (float)value;
+        break;
+    case HCSMOE_DTYPE_F16:
+        ((uint16_t *)t->data)[at] = encode16(value, 5, 10);
+        break;
+    case HCSMOE_DTYPE_BF16:
+        ((uint16_t *)t->data)[at] = encode16(value, 8, 7);
+        break;
+    default:
+        break;
     }
 }

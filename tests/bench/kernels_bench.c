@@ -117,9 +117,10 @@ static void measure(const struct bench *b, const struct job *j)
     double rate = j->flops * 1e-9;
     double blas_rate = blas_flops * 1e-9;
     printf("%-44s %8.3f s %7.1f GF/s; sgemm %lld x %lld x %lld %7.1f GF/s; ratio %.3f, "
-           "by processor time %.3f\n", j->name, kernel.wall, rate / kernel.wall, (long long)j->m,
-           (long long)j->n, (long long)j->kk, blas_rate / blas.wall,
-           rate / kernel.wall / (blas_rate / blas.wall), rate / kernel.cpu / (blas_rate / blas.cpu));
+           "by processor time %.3f\n",
+           j->name, kernel.wall, rate / kernel.wall, (long long)j->m, (long long)j->n,
+           (long long)j->kk, blas_rate / blas.wall, rate / kernel.wall / (blas_rate / blas.wall),
+           rate / kernel.cpu / (blas_rate / blas.cpu));
     fflush(stdout);
     free(x);
     free(w);
@@ -139,8 +140,12 @@ static hcsmoe_status call_experts(const hcsmoe_kernels *k, void *args)
 static void bench_experts(const struct bench *b, const char *name, int64_t tokens, int64_t width,
                           int64_t ffn, int64_t experts, int32_t top_k, int sums)
 {
-    hcsmoe_experts_args a = {.struct_size = sizeof a, .top_k = top_k, .n_tokens = tokens,
-                             .width = width, .n_experts = experts, .ffn = ffn};
+    hcsmoe_experts_args a = {.struct_size = sizeof a,
+                             .top_k = top_k,
+                             .n_tokens = tokens,
+                             .width = width,
+                             .n_experts = experts,
+                             .ffn = ffn};
     if (!wanted(b, name))
         return;
     int32_t *ids = block(tokens * top_k * 4);
@@ -164,7 +169,8 @@ static void bench_experts(const struct bench *b, const char *name, int64_t token
     a.out = out;
     a.hidden_sum = sums ? sum : NULL;
     double matrix = 2.0 * (double)width * (double)ffn * (double)tokens;
-    struct job j = {.name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
+    struct job j = {
+        .name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
     j.flops = matrix * (sums ? 2.0 * (double)experts + top_k : 3.0 * top_k);
     measure(b, &j);
     free(x);
@@ -212,9 +218,13 @@ static void bench_linear(const struct bench *b, const char *name, int64_t m, int
     a.target = block(m * 4);
     a.greedy = block(m);
     memset(a.target, 0, (size_t)m * 4);
-    struct job j = {.name = name, .m = m < 4096 ? m : 4096, .n = n < 4096 ? n : 4096, .kk = kk,
+    struct job j = {.name = name,
+                    .m = m < 4096 ? m : 4096,
+                    .n = n < 4096 ? n : 4096,
+                    .kk = kk,
                     .flops = 2.0 * (double)m * (double)n * (double)kk,
-                    .call = logprobs ? call_logprobs : call_linear, .args = &a};
+                    .call = logprobs ? call_logprobs : call_linear,
+                    .args = &a};
     measure(b, &j);
     free(a.x);
     free(a.y);
@@ -234,9 +244,14 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
                             int64_t prefix, int64_t heads, int64_t kv, int64_t dim)
 {
     int64_t n = prefix + count * rows;
-    hcsmoe_attention_args a = {.struct_size = sizeof a, .n_tokens = n, .n_heads = heads,
-                               .n_kv_heads = kv, .head_dim = dim, .v_head_dim = dim,
-                               .scale = 1.0 / sqrt((double)dim), .n_sequences = count + 1,
+    hcsmoe_attention_args a = {.struct_size = sizeof a,
+                               .n_tokens = n,
+                               .n_heads = heads,
+                               .n_kv_heads = kv,
+                               .head_dim = dim,
+                               .v_head_dim = dim,
+                               .scale = 1.0 / sqrt((double)dim),
+                               .n_sequences = count + 1,
                                .n_spans = 1};
     hcsmoe_span span = {.begin = 0, .count = prefix};
     if (!wanted(b, name))
@@ -244,8 +259,8 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     hcsmoe_sequence *s = block((count + 1) * (int64_t)sizeof *s);
     s[0] = (hcsmoe_sequence){.begin = 0, .count = prefix};
     for (int64_t i = 0; i < count; i++)
-        s[i + 1] = (hcsmoe_sequence){.begin = prefix + i * rows, .count = rows, .prefix = prefix,
-                                     .n_spans = prefix > 0};
+        s[i + 1] = (hcsmoe_sequence){
+            .begin = prefix + i * rows, .count = rows, .prefix = prefix, .n_spans = prefix > 0};
     float *q = floats(n * heads * dim, 1.0f);
     float *k = floats(n * kv * dim, 1.0f);
     float *v = floats(n * kv * dim, 1.0f);
@@ -257,8 +272,12 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     a.spans = &span;
     double pairs = (double)prefix * ((double)prefix + 1.0) / 2.0;
     pairs += (double)count * (double)rows * ((double)prefix + ((double)rows + 1.0) / 2.0);
-    struct job j = {.name = name, .m = 2048, .n = 4096, .kk = 1024,
-                    .flops = pairs * 4.0 * (double)dim * (double)heads, .call = call_attention,
+    struct job j = {.name = name,
+                    .m = 2048,
+                    .n = 4096,
+                    .kk = 1024,
+                    .flops = pairs * 4.0 * (double)dim * (double)heads,
+                    .call = call_attention,
                     .args = &a};
     measure(b, &j);
     free(s);
@@ -266,6 +285,97 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
     free(k);
     free(v);
     free(a.out);
+}
+
+/* One cblas call per matrix and expert, on all threads and on weights that are float32 already: what the kernel, which
+ * reads them as they are stored, has to beat where there are few rows. */
+static void experts_blas(const hcsmoe_experts_args *a, int64_t rows, const float *const w[3],
+                         float *h, float *up, float *y)
+{
+    int d = (int)a->width;
+    int f = (int)a->ffn;
+    int64_t size = a->width * a->ffn;
+    for (int64_t e = 0; e < a->n_experts; e++) {
+        const float *x = a->x + e * rows * a->width;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, f, d, 1.0f, x, d,
+                    w[0] + e * size, d, 0.0f, h, f);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, f, d, 1.0f, x, d,
+                    w[1] + e * size, d, 0.0f, up, f);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, d, f, 1.0f, h, f,
+                    w[2] + e * size, f, 0.0f, y, d);
+    }
+}
+
+/* Every one of a->n_experts experts with the same number of rows. */
+static void measure_rows(const struct bench *b, hcsmoe_experts_args *a, int64_t rows,
+                         const float *const w[3])
+{
+    struct clock kernel = {INFINITY, INFINITY};
+    struct clock blas = kernel;
+    float *room = floats(2 * rows * a->ffn + rows * a->width, 1.0f);
+    a->n_tokens = rows * a->n_experts;
+    for (int i = 0; i < b->repeats; i++) {
+        openblas_set_num_threads(b->threads);
+        struct clock start = now();
+        experts_blas(a, rows, w, room, room + rows * a->ffn, room + 2 * rows * a->ffn);
+        best_since(&start, &blas);
+        openblas_set_num_threads(1);
+        start = now();
+        if (b->k->experts(b->k, a) != HCSMOE_OK)
+            printf("experts: failed\n");
+        best_since(&start, &kernel);
+    }
+    double rate = 6e-9 * (double)a->n_tokens * (double)a->width * (double)a->ffn;
+    printf("rows %5lld per expert: %7.2f ms %7.1f GF/s; one sgemm each %7.1f GF/s; ratio %.3f, "
+           "by processor time %.3f\n",
+           (long long)rows, 1e3 * kernel.wall, rate / kernel.wall, rate / blas.wall,
+           blas.wall / kernel.wall, blas.cpu / kernel.cpu);
+    fflush(stdout);
+    free(room);
+}
+
+/* The curve from one row an expert to 1024. */
+static void bench_rows(const struct bench *b, int64_t width, int64_t ffn, int64_t experts)
+{
+    enum { ROWS_MOST = 1024 };
+    if (!wanted(b, "rows"))
+        return;
+    int64_t n = ROWS_MOST * experts;
+    hcsmoe_tensor *t[3] = {weights(experts, ffn, width), weights(experts, ffn, width),
+                           weights(experts, width, ffn)};
+    float *w[3];
+    int32_t *ids = block(n * 4);
+    float *x = floats(n * width, 1.0f);
+    float *scale = floats(n, 1.0f);
+    float *out = floats(n * width, 1.0f);
+    for (int i = 0; i < 3; i++)
+        w[i] = floats(experts * ffn * width, 0.02f);
+    hcsmoe_experts_args a = {.struct_size = sizeof a,
+                             .top_k = 1,
+                             .width = width,
+                             .n_experts = experts,
+                             .ffn = ffn,
+                             .x = x,
+                             .gate = t[0],
+                             .up = t[1],
+                             .down = t[2],
+                             .ids = ids,
+                             .weights = scale,
+                             .out = out};
+    for (int64_t rows = 1; rows <= ROWS_MOST; rows *= 2) {
+        for (int64_t i = 0; i < rows * experts; i++)
+            ids[i] = (int32_t)(i % experts);
+        measure_rows(b, &a, rows, (const float *const *)w);
+    }
+    for (int i = 0; i < 3; i++) {
+        free(t[i]->data);
+        free(t[i]);
+        free(w[i]);
+    }
+    free(ids);
+    free(x);
+    free(scale);
+    free(out);
 }
 
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
@@ -412,6 +522,7 @@ int main(int argc, char **argv)
     bench_experts(&b, "experts D2048 F1408 E60 top4 n8192", 8192, 2048, 1408, 60, 4, 0);
     bench_experts(&b, "experts D2048 F1408 E60 top4 n512", 512, 2048, 1408, 60, 4, 0);
     bench_experts(&b, "experts D2048 F1408 E60 top4 n64", 64, 2048, 1408, 60, 4, 0);
+    bench_rows(&b, 1024, 3584, 8);
     bench_linear(&b, "linear m8192 n4096 k1024", 8192, 4096, 1024, 0);
     bench_linear(&b, "linear m8192 n2048 k2048", 8192, 2048, 2048, 0);
     bench_linear(&b, "linear m64 n4096 k4096", 64, 4096, 4096, 0);

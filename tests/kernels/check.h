@@ -14,9 +14,9 @@ struct host;
 enum { TABLES = 3 };
 
 struct check {
-    uint64_t seed;       /* of the whole run: printed, and an argument of the program */
-    uint64_t state;      /* of the generator */
-    const char *kernel;  /* what is checked now, for messages */
+    uint64_t seed;      /* of the whole run: printed, and an argument of the program */
+    uint64_t state;     /* of the generator */
+    const char *kernel; /* what is checked now, for messages */
     char shape[160];
     int failures;
     int64_t comparisons;
@@ -24,7 +24,7 @@ struct check {
     struct host *host; /* of ref and tables[0]: keeps the last message */
     const hcsmoe_kernels *ref;
     const hcsmoe_kernels *tables[TABLES]; /* the same loops on hosts of 1, 2 and 3 threads */
-    void *blocks[64]; /* inputs of this case */
+    void *blocks[96];                     /* inputs of this case */
     int n_blocks;
 };
 
@@ -65,11 +65,12 @@ void check_outputs(struct check *c, check_call *call, void *args, const struct o
 void check_fail(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Cases: one random shape each. */
-void check_rows(struct check *c);       /* rows.c: row by row kernels */
-void check_products(struct check *c);   /* products.c: linear, mlp, experts, attention, token_logprobs */
-void check_values(struct check *c);     /* values.c: grams, sums, conversions */
-void check_dense(struct check *c);      /* dense.c: symmetric matrices */
-void check_loops(struct check *c);      /* loops.c: once per set: exp, rounding, widening */
-void check_refusals(struct check *c);   /* refusals.c: once: what must be refused, and the message */
+void check_rows(struct check *c); /* rows.c: row by row kernels */
+void check_products(
+    struct check *c); /* products.c: linear, mlp, experts, attention, token_logprobs */
+void check_values(struct check *c);   /* values.c: grams, sums, conversions */
+void check_dense(struct check *c);    /* dense.c: symmetric matrices */
+void check_loops(struct check *c);    /* loops.c: once per set: exp, rounding, widening */
+void check_refusals(struct check *c); /* refusals.c: once: what must be refused, and the message */
 
 #endif

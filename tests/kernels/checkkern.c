@@ -58,7 +58,8 @@ static int check_table(struct check *c, int64_t rounds)
 
 int main(int argc, char **argv)
 {
-    struct check c = {.seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, .kernel = "", .shape = ""};
+    struct check c = {
+        .seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, .kernel = "", .shape = ""};
     int64_t rounds = argc > 2 ? strtoll(argv[2], NULL, 10) : ROUNDS;
     int failures = 0;
     openblas_set_num_threads(1);

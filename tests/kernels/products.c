@@ -43,7 +43,9 @@ static void check_linear(struct check *c, int values, int64_t m, int64_t n, int6
         a.bias = bias;
     }
     double usual = (a.add != 0 ? 1.0 : 0.0) + 0.3 * sqrt((double)kk) * check_magnitude(values);
-    struct output o = {.rows = m, .columns = n, .relative = bound(kk),
+    struct output o = {.rows = m,
+                       .columns = n,
+                       .relative = bound(kk),
                        .absolute = bound(kk) * usual,
                        .initial = check_floats(c, m * n, VALUES_PLAIN, 1.0)};
     c->kernel = "linear";
@@ -70,8 +72,8 @@ static void check_mlp(struct check *c, int values)
 {
     struct products a = {.m = check_size(c, 40), .kk = check_size(c, 70), .n = check_size(c, 70)};
     double scale = 1.0 / sqrt((double)a.kk + 1.0);
-    a.mlp = (hcsmoe_mlp_args){.struct_size = sizeof a.mlp, .n_tokens = a.m, .width = a.kk,
-                              .ffn = a.n};
+    a.mlp =
+        (hcsmoe_mlp_args){.struct_size = sizeof a.mlp, .n_tokens = a.m, .width = a.kk, .ffn = a.n};
     a.mlp.x = check_floats(c, a.m * a.kk, values, 1.0);
     a.mlp.gate = check_tensors(c, 1, a.n, a.kk, scale);
     a.mlp.up = check_tensors(c, 1, a.n, a.kk, scale);
@@ -81,12 +83,16 @@ static void check_mlp(struct check *c, int values)
                    (long long)a.m, (long long)a.kk, (long long)a.n, values);
     double h_usual = check_magnitude(values) * check_magnitude(values);
     double usual = 1.0 + 0.2 * sqrt((double)a.n) * h_usual;
-    struct output o = {.rows = a.m, .columns = a.kk, .relative = bound(a.kk),
+    struct output o = {.rows = a.m,
+                       .columns = a.kk,
+                       .relative = bound(a.kk),
                        .absolute = bound(a.kk) * usual,
                        .initial = check_floats(c, a.m * a.kk, VALUES_PLAIN, 1.0)};
     c->kernel = "mlp";
     check_outputs(c, call_mlp, &a, &o, 1);
-    struct output h = {.rows = a.m, .columns = a.n, .relative = bound(a.kk),
+    struct output h = {.rows = a.m,
+                       .columns = a.n,
+                       .relative = bound(a.kk),
                        .absolute = bound(a.kk) * h_usual + 1e-38};
     c->kernel = "swiglu";
     check_outputs(c, call_swiglu, &a, &h, 1);
@@ -127,8 +133,11 @@ static void check_experts(struct check *c, int values, int64_t tokens, int64_t w
     struct products a = {.m = tokens};
     for (int64_t i = 0; i < e * ffn; i++)
         sums[i] = check_normal(c);
-    a.experts = (hcsmoe_experts_args){.struct_size = sizeof a.experts, .top_k = top_k,
-                                      .n_tokens = tokens, .width = width, .n_experts = e,
+    a.experts = (hcsmoe_experts_args){.struct_size = sizeof a.experts,
+                                      .top_k = top_k,
+                                      .n_tokens = tokens,
+                                      .width = width,
+                                      .n_experts = e,
                                       .ffn = ffn};
     a.experts.x = check_floats(c, tokens * width, values, 1.0);
     a.experts.gate = check_tensors(c, e, ffn, width, scale);
@@ -140,12 +149,17 @@ static void check_experts(struct check *c, int values, int64_t tokens, int64_t w
     a.experts.hidden_sum = wanted != 1 ? sums : NULL;
     double h_usual = check_magnitude(values) * check_magnitude(values);
     double usual = 1.0 + 0.2 * sqrt((double)(ffn * top_k)) * h_usual;
-    struct output o[2] = {
-        {.rows = wanted != 2 ? tokens : 0, .columns = width, .relative = bound(width),
-         .absolute = bound(width) * usual,
-         .initial = check_floats(c, tokens * width, VALUES_PLAIN, 1.0)},
-        {.type = OUTPUT_F64, .rows = wanted != 1 ? e : 0, .columns = ffn, .relative = bound(width),
-         .absolute = bound(width) * (1.0 + h_usual * sqrt((double)tokens)), .initial = sums}};
+    struct output o[2] = {{.rows = wanted != 2 ? tokens : 0,
+                           .columns = width,
+                           .relative = bound(width),
+                           .absolute = bound(width) * usual,
+                           .initial = check_floats(c, tokens * width, VALUES_PLAIN, 1.0)},
+                          {.type = OUTPUT_F64,
+                           .rows = wanted != 1 ? e : 0,
+                           .columns = ffn,
+                           .relative = bound(width),
+                           .absolute = bound(width) * (1.0 + h_usual * sqrt((double)tokens)),
+                           .initial = sums}};
     c->kernel = "experts";
     (void)snprintf(c->shape, sizeof c->shape,
                    "n %lld, width %lld, ffn %lld, experts %lld, top %d, wanted %d, values %d",
@@ -163,23 +177,40 @@ static hcsmoe_status call_attention(const hcsmoe_kernels *k, void *args, void *c
 
 enum { SEQUENCES = 6, SPANS = 12 };
 
-/* Sequences of up to `most` rows; each may follow one or two spans of rows before it, in two pieces or one. */
+/* Two spans of rows before sequence i: anywhere, or, in a tree, of sequence 0 and of the one before. */
+static void draw_spans(struct check *c, int tree, const hcsmoe_sequence *s, int i, hcsmoe_span *two)
+{
+    int64_t rows = s[i].begin;
+    for (int j = 0; j < 2 && !tree; j++) {
+        two[j].begin = check_below(c, rows);
+        two[j].count = check_below(c, rows - two[j].begin + 1);
+    }
+    if (tree) {
+        two[0] = (hcsmoe_span){.begin = 0, .count = s[0].count};
+        if (check_below(c, 4) == 0)
+            two[0].count = check_below(c, s[0].count + 1);
+        two[1].begin = s[i - 1].begin;
+        two[1].count = check_below(c, s[i - 1].count + 1);
+    }
+}
+
+/* Sequences of up to `most` rows; each may stand behind one or two spans. */
 static int64_t draw_sequences(struct check *c, int64_t most, hcsmoe_sequence *s, hcsmoe_span *spans,
                               int64_t *n_spans)
 {
     int64_t rows = 0;
+    int tree = check_below(c, 2) == 0;
     *n_spans = 0;
     for (int i = 0; i < SEQUENCES; i++) {
-        s[i] = (hcsmoe_sequence){.begin = rows, .count = check_size(c, most),
-                                 .first_span = *n_spans};
+        int64_t count = check_size(c, tree && i > 0 ? 12 : most);
+        s[i] = (hcsmoe_sequence){.begin = rows, .count = count, .first_span = *n_spans};
         s[i].n_spans = rows > 0 ? check_below(c, 3) : 0;
-        for (int64_t j = 0; j < s[i].n_spans; j++) {
-            hcsmoe_span *span = &spans[(*n_spans)++];
-            span->begin = check_below(c, rows);
-            span->count = check_below(c, rows - span->begin + 1);
-            s[i].prefix += span->count;
-        }
-        rows += s[i].count;
+        if (rows > 0)
+            draw_spans(c, tree, s, i, &spans[*n_spans]);
+        for (int64_t j = 0; j < s[i].n_spans; j++)
+            s[i].prefix += spans[*n_spans + j].count;
+        *n_spans += s[i].n_spans;
+        rows += count;
     }
     return rows;
 }
@@ -208,7 +239,9 @@ static void check_attention(struct check *c, int values, int64_t most)
                         values == VALUES_NAN ? VALUES_NAN : VALUES_PLAIN, 1.0);
     t->v = check_floats(c, rows * t->n_kv_heads * t->v_head_dim,
                         values == VALUES_NAN ? VALUES_PLAIN : values, 1.0);
-    struct output o = {.rows = rows, .columns = t->n_heads * t->v_head_dim, .relative = 5e-6,
+    struct output o = {.rows = rows,
+                       .columns = t->n_heads * t->v_head_dim,
+                       .relative = 5e-6,
                        .absolute = 5e-6 * check_magnitude(values)};
     c->kernel = "attention";
     (void)snprintf(c->shape, sizeof c->shape,
@@ -236,9 +269,8 @@ static void check_logprobs(struct check *c, int values, int64_t n, int64_t width
     a.target = target;
     /* With NaN no logit is the largest, and tiny ones are all but equal: there greedy is anybody's guess. */
     int clear = values == VALUES_PLAIN || values == VALUES_HUGE;
-    struct output o[2] = {
-        {.rows = n, .columns = 1, .absolute = 1e-5},
-        {.type = clear ? OUTPUT_EXACT8 : OUTPUT_ANY8, .rows = n, .columns = 1}};
+    struct output o[2] = {{.rows = n, .columns = 1, .absolute = 1e-5},
+                          {.type = clear ? OUTPUT_EXACT8 : OUTPUT_ANY8, .rows = n, .columns = 1}};
     c->kernel = "token_logprobs";
     (void)snprintf(c->shape, sizeof c->shape, "n %lld, width %lld, vocabulary %lld, values %d",
                    (long long)n, (long long)width, (long long)vocabulary, values);
@@ -257,7 +289,9 @@ void check_products(struct check *c)
         return;
     /* Now and then beyond one tile, panel, stretch or block. */
     check_linear(c, values, 1020 + check_below(c, 20), 7, 1 + check_below(c, 9));
-    check_linear(c, values, 17, 1000 + check_below(c, 90), 1 + check_below(c, 9));
+    check_linear(c, values, 65, 1000 + check_below(c, 90), 1 + check_below(c, 9));
+    check_linear(c, values, 30 + check_below(c, 30), 1 + check_below(c, 9),
+                 1020 + check_below(c, 1100));
     check_experts(c, values, 8200, 2, 3);
     check_attention(c, values, 300);
     check_logprobs(c, values, 17 + check_below(c, 9), 3, 4090 + check_below(c, 20));

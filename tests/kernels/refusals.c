@@ -54,12 +54,26 @@ static void check_expert_ids(struct check *c, const hcsmoe_kernels *k)
     int32_t ids[2] = {0, 2};
     hcsmoe_tensor w[2] = {hcsmoe_matrix(x, HCSMOE_DTYPE_F32, 2, 2),
                           hcsmoe_matrix(x, HCSMOE_DTYPE_F32, 2, 2)};
-    hcsmoe_experts_args a = {.struct_size = sizeof a, .top_k = 2, .n_tokens = 1, .width = 2,
-                             .n_experts = 2, .ffn = 2, .x = x, .gate = w, .up = w, .down = w,
-                             .ids = ids, .weights = x, .out = out};
+    hcsmoe_experts_args a = {.struct_size = sizeof a,
+                             .top_k = 2,
+                             .n_tokens = 1,
+                             .width = 2,
+                             .n_experts = 2,
+                             .ffn = 2,
+                             .x = x,
+                             .gate = w,
+                             .up = w,
+                             .down = w,
+                             .ids = ids,
+                             .weights = x,
+                             .out = out};
     refused(c, "experts", k->experts(k, &a), "token 0: expert 2: must be -1..1");
+    ids[1] = 0;
+    refused(c, "experts", k->experts(k, &a), "token 0: expert 0 is there twice");
     ids[1] = -2;
     refused(c, "experts", k->experts(k, &a), "token 0: expert -2: must be -1..1");
+    a.top_k = 4097;
+    refused(c, "experts", k->experts(k, &a), "experts: top 4097: must be 0..4096");
 }
 
 static void check_sequences(struct check *c, const hcsmoe_kernels *k)
@@ -67,11 +81,31 @@ static void check_sequences(struct check *c, const hcsmoe_kernels *k)
     float x[8] = {0};
     float out[8];
     hcsmoe_span span = {.begin = 0, .count = 2};
-    hcsmoe_sequence s = {.begin = 2, .count = 2, .prefix = 3, .first_span = 0, .n_spans = 1};
-    hcsmoe_attention_args a = {.struct_size = sizeof a, .n_tokens = 4, .n_heads = 2,
-                               .n_kv_heads = 1, .head_dim = 1, .v_head_dim = 1, .scale = 1.0,
-                               .q = x, .k = x, .v = x, .out = out, .sequences = &s,
-                               .spans = &span, .n_sequences = 1, .n_spans = 1};
+    hcsmoe_sequence s = {.begin = 2, .count = 2, .prefix = 2, .first_span = 0, .n_spans = 1};
+    hcsmoe_attention_args a = {.struct_size = sizeof a,
+                               .n_tokens = 4,
+                               .n_heads = 2,
+                               .n_kv_heads = 1,
+                               .head_dim = 1,
+                               .v_head_dim = 1,
+                               .scale = 1.0,
+                               .q = x,
+                               .k = x,
+                               .v = x,
+                               .out = out,
+                               .sequences = &s,
+                               .spans = &span,
+                               .n_sequences = 1,
+                               .n_spans = 1};
+    refused(c, "attention", k->attention(k, &a), "attention: row 0 is in no sequence");
+    hcsmoe_sequence twice[2] = {{.begin = 0, .count = 3}, {.begin = 2, .count = 1}};
+    a.sequences = twice;
+    a.n_sequences = 2;
+    refused(c, "attention", k->attention(k, &a),
+            "attention: sequence 1: row 2 is in another one too");
+    a.sequences = &s;
+    a.n_sequences = 1;
+    s.prefix = 3;
     refused(c, "attention", k->attention(k, &a),
             "attention: sequence 0: its spans have 2 rows: must be 3");
     s.n_spans = 2;

@@ -48,7 +48,10 @@ static void check_rmsnorm(struct check *c, int values)
     int in_place = check_below(c, 2) == 0;
     a.x = in_place ? NULL : x;
     a.w = check_tensors(c, 1, 1, a.width, 1.0);
-    struct output o = {.rows = a.n, .columns = a.width, .relative = 1e-6, .absolute = 1e-38,
+    struct output o = {.rows = a.n,
+                       .columns = a.width,
+                       .relative = 1e-6,
+                       .absolute = 1e-38,
                        .initial = in_place ? x : NULL};
     c->kernel = "rmsnorm";
     check_outputs(c, call_rmsnorm, &a, &o, 1);
@@ -62,7 +65,8 @@ static hcsmoe_status call_rope(const hcsmoe_kernels *k, void *args, void *const 
 
 static void check_rope(struct check *c, int values)
 {
-    struct rows a = {.n = check_size(c, 20), .heads = 1 + check_below(c, 4),
+    struct rows a = {.n = check_size(c, 20),
+                     .heads = 1 + check_below(c, 4),
                      .width = 2 * (1 + check_below(c, 40))};
     int64_t range = check_below(c, 2) == 0 ? 10 : 40000;
     int64_t *position = check_block(c, (size_t)a.n * sizeof *position);
@@ -74,7 +78,9 @@ static void check_rope(struct check *c, int values)
         frequency[i] = 1.0 / (double)(1 + i * i);
     a.index = position;
     a.frequency = frequency;
-    struct output o = {.rows = a.n * a.heads, .columns = a.width, .relative = 1e-6,
+    struct output o = {.rows = a.n * a.heads,
+                       .columns = a.width,
+                       .relative = 1e-6,
                        .absolute = 1e-38,
                        .initial = check_floats(c, a.n * a.heads * a.width, values, 1.0)};
     c->kernel = "rope";
@@ -90,8 +96,10 @@ static hcsmoe_status call_route(const hcsmoe_kernels *k, void *args, void *const
 
 static void check_route(struct check *c, int values)
 {
-    struct rows a = {.n = check_size(c, 40), .width = 1 + check_size(c, 150),
-                     .renormalise = (int32_t)check_below(c, 2), .dim = check_below(c, 3)};
+    struct rows a = {.n = check_size(c, 40),
+                     .width = 1 + check_size(c, 150),
+                     .renormalise = (int32_t)check_below(c, 2),
+                     .dim = check_below(c, 3)};
     float *x = check_floats(c, a.n * a.width, values, values == VALUES_HUGE ? 1e-11 : 2.0);
     int64_t *mask = check_block(c, (size_t)a.width * sizeof *mask);
     a.top_k = 1 + (int32_t)check_below(c, a.width < 10 ? a.width : 10);
@@ -126,7 +134,9 @@ static void check_map(struct check *c)
         ids[i] = (int32_t)((i / a.top_k + i % a.top_k * 2) % 17 - 1);
     a.index = map;
     struct output o[2] = {{.type = OUTPUT_EXACT32, .rows = a.n, .columns = a.top_k, .initial = ids},
-                          {.rows = a.n, .columns = a.top_k, .relative = 1e-6,
+                          {.rows = a.n,
+                           .columns = a.top_k,
+                           .relative = 1e-6,
                            .initial = check_floats(c, a.n * a.top_k, VALUES_PLAIN, 1.0)}};
     c->kernel = "map_experts";
     check_outputs(c, call_map, &a, o, 2);
@@ -177,7 +187,8 @@ static void check_moves(struct check *c, int values)
     struct output g = {.type = OUTPUT_EXACT32, .rows = a.n, .columns = a.width};
     c->kernel = "gather";
     check_outputs(c, call_gather, &a, &g, 1);
-    struct output x = {.rows = a.rows, .columns = a.width,
+    struct output x = {.rows = a.rows,
+                       .columns = a.width,
                        .initial = check_floats(c, a.rows * a.width, VALUES_PLAIN, 1.0)};
     c->kernel = "scatter_add";
     check_outputs(c, call_scatter, &a, &x, 1);

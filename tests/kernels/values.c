@@ -50,8 +50,12 @@ static const hcsmoe_tensor **pointers(struct check *c, int64_t n, const hcsmoe_t
 static void check_grams(struct check *c, int values, int64_t n, int64_t rows, int64_t columns)
 {
     struct values a = {.n = n, .e = 1 + check_below(c, 12), .centre = (int32_t)check_below(c, 2)};
-    struct output o = {.type = OUTPUT_F64, .rows = a.e, .columns = a.e, .relative = 1e-12,
-                       .absolute = 1e-45, .initial = doubles(c, a.e * a.e)};
+    struct output o = {.type = OUTPUT_F64,
+                       .rows = a.e,
+                       .columns = a.e,
+                       .relative = 1e-12,
+                       .absolute = 1e-45,
+                       .initial = doubles(c, a.e * a.e)};
     (void)snprintf(c->shape, sizeof c->shape, "n %lld, e %lld, tensors of %lld by %lld, values %d",
                    (long long)n, (long long)a.e, (long long)rows, (long long)columns, values);
     a.x = check_floats(c, n * a.e, values, 1.0);
@@ -79,10 +83,10 @@ static hcsmoe_status call_convert(const hcsmoe_kernels *k, void *args, void *con
 /* Values in the middle between two of the narrow dtypes, beyond their range, and special ones. */
 static void make_hard(struct check *c, hcsmoe_tensor *t)
 {
-    static const double hard[] = {0.0,     -0.0,     INFINITY, -INFINITY, 1.00390625, 1.01171875,
-                                  65504.0, 65520.0,  65519.99, -3.4e38,   3.39e38,    1e300,
-                                  6e-8,    2.98e-8,  3e-8,     1e-40,     1e-300,     -1.00048828125,
-                                  1e-45,   9.2e-41,  0.1,      6.1e-5,    2.0000001,  1.00146484375};
+    static const double hard[] = {0.0,     -0.0,    INFINITY, -INFINITY, 1.00390625, 1.01171875,
+                                  65504.0, 65520.0, 65519.99, -3.4e38,   3.39e38,    1e300,
+                                  6e-8,    2.98e-8, 3e-8,     1e-40,     1e-300,     -1.00048828125,
+                                  1e-45,   9.2e-41, 0.1,      6.1e-5,    2.0000001,  1.00146484375};
     for (int64_t i = 0; i < hcsmoe_tensor_elements(t); i++)
         if (check_below(c, 3) == 0)
             ref_set(t, i, hard[check_below(c, (int64_t)(sizeof hard / sizeof hard[0]))]);
@@ -123,13 +127,16 @@ static hcsmoe_status call_sgemm(const hcsmoe_kernels *k, void *args, void *const
 static hcsmoe_status call_dgemm(const hcsmoe_kernels *k, void *args, void *const *out)
 {
     const struct values *a = args;
-    return k->dgemm(k, a->trans_a, a->trans_b, a->m, a->n, a->kk, 0.75, a->dx, a->lda, a->dy, a->ldb,
-                    a->beta, out[0], a->ldc);
+    return k->dgemm(k, a->trans_a, a->trans_b, a->m, a->n, a->kk, 0.75, a->dx, a->lda, a->dy,
+                    a->ldb, a->beta, out[0], a->ldc);
 }
 
 static void check_gemms(struct check *c, int values, int64_t m, int64_t n, int64_t kk)
 {
-    struct values a = {.m = m, .n = n, .kk = kk, .trans_a = (int32_t)check_below(c, 2),
+    struct values a = {.m = m,
+                       .n = n,
+                       .kk = kk,
+                       .trans_a = (int32_t)check_below(c, 2),
                        .trans_b = (int32_t)check_below(c, 2),
                        .beta = 0.5 * (double)check_below(c, 3)};
     a.lda = (a.trans_a != 0 ? m : kk) + check_below(c, 3);
@@ -145,12 +152,17 @@ static void check_gemms(struct check *c, int values, int64_t m, int64_t n, int64
                    (long long)m, (long long)n, (long long)kk, (int)a.trans_a, (int)a.trans_b,
                    values);
     double k = sqrt((double)kk + 1.0);
-    struct output s = {.rows = m, .columns = a.ldc, .relative = 2e-6 * k,
+    struct output s = {.rows = m,
+                       .columns = a.ldc,
+                       .relative = 2e-6 * k,
                        .absolute = 2e-6 * k * (1.0 + k * check_magnitude(values)),
                        .initial = check_floats(c, m * a.ldc, VALUES_PLAIN, 1.0)};
     c->kernel = "sgemm";
     check_outputs(c, call_sgemm, &a, &s, 1);
-    struct output d = {.type = OUTPUT_F64, .rows = m, .columns = a.ldc, .relative = 1e-14 * k,
+    struct output d = {.type = OUTPUT_F64,
+                       .rows = m,
+                       .columns = a.ldc,
+                       .relative = 1e-14 * k,
                        .absolute = 1e-14 * k * (1.0 + k),
                        .initial = doubles(c, m * a.ldc)};
     c->kernel = "dgemm";
