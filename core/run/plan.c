@@ -169,7 +169,7 @@ static int aims_prepare(struct prepared *p, struct config *c, bool statistics)
 static int prepare_all(struct prepared *p, struct config *c, uint64_t needs, bool statistics,
                        bool output)
 {
-    *p = (struct prepared){.needs = needs};
+    *p = (struct prepared){.needs = needs, .v = {.c = c}};
     int status =
         model_open(&p->m, c->model_name, c->model_path, c->family, &c->ini, c->registry, c->host);
 

@@ -53,7 +53,3 @@ run check -c "$work/run.ini" -s merge.merge=zipit -s merge.ingredient=weight -s 
 expect_status 0
 expect_error "merge.data_limit = 100 has no effect"
 
-for ini in "$SRC"/config/ablation/*.ini; do
-    run config -c "$ini"
-    expect_status 0
-done

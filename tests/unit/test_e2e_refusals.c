@@ -58,7 +58,7 @@ static void test_wrong_ini_is_refused_at_its_line(void **state)
          {"spoiled.ini:9: [group] similarity_base", "'weight' is given twice"}},
         {"freq",
          "frq",
-         {"spoiled.ini:12: [merge] merge: no merge method 'frq' (have: freq",
+         {"spoiled.ini:12: [merge] merge: no merge method 'frq' (have: ",
           "did you mean 'freq'?"}},
         {"freq", "no", {"spoiled.ini:12: [merge] merge = no", "[eval]"}},
         {"threads = 2",
