@@ -17,6 +17,15 @@ static void instance_print(const struct config *c, const struct instance *i, con
         const struct ini_value *v = prefixed ? ini_find(&c->ini, section, prefixed) : NULL;
         if (!v)
             v = ini_find(&c->ini, section, option->name);
+        /* One without effect would be warned of when the run is repeated. */
+        const uint64_t caps = i->component->c.kind == HCSMOE_KIND_SIMILARITY && c->cluster.component
+                                  ? c->cluster.component->c.caps
+                                  : 0;
+        if (i->component->c.has_effect &&
+            !i->component->c.has_effect(i->opts, caps, option->name)) {
+            mem_free(prefixed);
+            continue;
+        }
         if ((option->type == HCSMOE_OPTION_STR || option->type == HCSMOE_OPTION_PATH) && i->opts &&
             !*(const char *const *)(const void *)((const char *)i->opts + option->offset)) {
             mem_free(prefixed);

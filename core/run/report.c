@@ -92,7 +92,7 @@ int report_open(struct report *r, const struct config *c, const struct prepared 
         return fail_memory(0);
     struct str names = {0};
     config_text_names(c, &names);
-    if (p->forward)
+    if (p->blocks.n_blocks)
         json_object_set_new(r->root, "calibration",
                             json_pack("{s:s, s:I, s:I, s:I, s:s}", "data", str_text(&names),
                                       "documents", (json_int_t)p->blocks.n_documents, "blocks",
@@ -343,7 +343,7 @@ json_t *report_method(const struct config *c, const struct prepared *p)
         }
     json_t *h = json_pack("{s:i, s:s, s:s, s:o}", "format", 1, "version", HCSMOE_VERSION, "model",
                           path_base(p->m->folder), "method", method);
-    if (h && p->forward)
+    if (h && p->blocks.n_blocks)
         json_object_set_new(h, "calibration",
                             json_pack("{s:I, s:s}", "tokens", (json_int_t)p->batch.n_tokens,
                                       "sha256", p->blocks.sha256));
