@@ -16,4 +16,6 @@ mkdir -p build/demo
 
 start=$(date +%s)
 build/release/bin/hcsmoe -c config/tiny_hc.ini
+echo
+build/release/bin/hcsmoe sweep -q -c config/tiny_compare.ini --set merge.merge=freq,slim
 echo "demo: $(($(date +%s) - start)) s, the merged model is in build/demo/tiny-4x, the report in build/demo/result.txt"
