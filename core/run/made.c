@@ -20,7 +20,12 @@ int made_open(struct made *d, struct variant *v, const struct prepared *p)
 int made_folders(struct made *d, const char *target)
 {
     const struct config *c = d->v->c;
-    int status = output_open(&d->output, d->p->m, target, c->layout, c->overwrite);
+    /* Where no experts are joined there is nothing to map: the plain form is the same, and every
+     * loader reads it. */
+    const bool plain =
+        c->layout == LAYOUT_MAPPED && (c->merge.component->c.caps & HCSMOE_CAP_NO_GROUPS);
+    int status =
+        output_open(&d->output, d->p->m, target, plain ? LAYOUT_EXPANDED : c->layout, c->overwrite);
     char *beside = NULL;
 
     if (status || c->layout != LAYOUT_COLLAPSED || !d->p->eval)
