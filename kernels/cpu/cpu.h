@@ -75,7 +75,10 @@ void cpu_read_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t b
                      double *to);
 void cpu_write_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
                       const double *from);
-enum { CPU_READ_MOST = 4096 }; /* n of the two above: they convert by way of the stack */
+/* The same elements of an F32 tensor from one that is no wider. */
+void cpu_widen(const struct cpu_simd *s, const hcsmoe_tensor *from, const hcsmoe_tensor *to,
+               int64_t begin, int64_t n);
+enum { CPU_READ_MOST = 4096 }; /* n of the double ones: they convert by way of the stack */
 
 /* Refusals: a matrix [rows, columns] or n elements of F32, F16, BF16 (any_float: or F64), rows contiguous. */
 hcsmoe_status cpu_check_matrix(const hcsmoe_host *h, const char *what, const hcsmoe_tensor *t,

@@ -34,10 +34,17 @@ static void sum_tile(const struct values *v, int64_t begin, int64_t n)
 static hcsmoe_status sum_tiles(void *arg, int64_t begin, int64_t end)
 {
     const struct values *v = arg;
+    /* What is not wider is not rounded: no need to go by way of double. */
+    int widen = v->coefficient == NULL && v->out->dtype == HCSMOE_DTYPE_F32 &&
+                v->t[0]->dtype != HCSMOE_DTYPE_F64;
     for (int64_t i = begin; i < end; i++) {
         int64_t first = i * VALUES_TILE;
         int64_t rest = v->elements - first;
-        sum_tile(v, first, rest < VALUES_TILE ? rest : VALUES_TILE);
+        int64_t n = rest < VALUES_TILE ? rest : VALUES_TILE;
+        if (widen)
+            cpu_widen(v->simd, v->t[0], v->out, first, n);
+        else
+            sum_tile(v, first, n);
     }
     return HCSMOE_OK;
 }

@@ -136,3 +136,15 @@ void cpu_write_double(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t 
         i += run;
     }
 }
+
+void cpu_widen(const struct cpu_simd *s, const hcsmoe_tensor *from, const hcsmoe_tensor *to,
+               int64_t begin, int64_t n)
+{
+    for (int64_t i = begin; i < begin + n;) {
+        int64_t run;
+        int64_t offset = locate(to, i, &run);
+        run = run < begin + n - i ? run : begin + n - i;
+        cpu_read(s, from, i, run, (float *)to->data + offset);
+        i += run;
+    }
+}

@@ -92,6 +92,12 @@ static hcsmoe_tensor *weights(int64_t count, int64_t rows, int64_t columns)
     return t;
 }
 
+static void release(int n, void *const p[])
+{
+    for (int i = 0; i < n; i++)
+        free(p[i]);
+}
+
 static void measure(const struct bench *b, const struct job *j)
 {
     struct clock kernel = {INFINITY, INFINITY};
@@ -122,9 +128,7 @@ static void measure(const struct bench *b, const struct job *j)
            (long long)j->kk, blas_rate / blas.wall, rate / kernel.wall / (blas_rate / blas.wall),
            rate / kernel.cpu / (blas_rate / blas.cpu));
     fflush(stdout);
-    free(x);
-    free(w);
-    free(y);
+    release(3, (void *[]){x, w, y});
 }
 
 static int wanted(const struct bench *b, const char *name)
@@ -173,17 +177,7 @@ static void bench_experts(const struct bench *b, const char *name, int64_t token
         .name = name, .m = 4096, .n = ffn, .kk = width, .call = call_experts, .args = &a};
     j.flops = matrix * (sums ? 2.0 * (double)experts + top_k : 3.0 * top_k);
     measure(b, &j);
-    free(x);
-    free(w);
-    free(ids);
-    free(out);
-    free(sum);
-    free(gate->data);
-    free(up->data);
-    free(down->data);
-    free(gate);
-    free(up);
-    free(down);
+    release(11, (void *[]){x, w, ids, out, sum, gate->data, up->data, down->data, gate, up, down});
 }
 
 struct linear {
@@ -226,12 +220,7 @@ static void bench_linear(const struct bench *b, const char *name, int64_t m, int
                     .call = logprobs ? call_logprobs : call_linear,
                     .args = &a};
     measure(b, &j);
-    free(a.x);
-    free(a.y);
-    free(a.w->data);
-    free(a.w);
-    free(a.target);
-    free(a.greedy);
+    release(6, (void *[]){a.x, a.y, a.w->data, a.w, a.target, a.greedy});
 }
 
 static hcsmoe_status call_attention(const hcsmoe_kernels *k, void *args)
@@ -280,11 +269,7 @@ static void bench_attention(const struct bench *b, const char *name, int64_t cou
                     .call = call_attention,
                     .args = &a};
     measure(b, &j);
-    free(s);
-    free(q);
-    free(k);
-    free(v);
-    free(a.out);
+    release(5, (void *[]){s, q, k, v, a.out});
 }
 
 /* One cblas call per matrix and expert, on all threads and on weights that are float32 already: what the kernel, which
@@ -372,10 +357,68 @@ static void bench_rows(const struct bench *b, int64_t width, int64_t ffn, int64_
         free(t[i]);
         free(w[i]);
     }
-    free(ids);
-    free(x);
-    free(scale);
-    free(out);
+    release(4, (void *[]){ids, x, scale, out});
+}
+
+/* Kernels that move more than they compute, on [8192, 4096] floats; gather of rows in order is a mere copy. */
+enum { MOVE_GATHER, MOVE_SCATTER, MOVE_NORM, MOVE_ROPE, MOVE_NARROW, MOVE_WIDEN, MOVES };
+enum { MOVE_ROWS = 8192, MOVE_WIDTH = 4096, MOVE_DIM = 128 };
+
+static hcsmoe_status move(const hcsmoe_kernels *k, int what, float *x, float *y, uint16_t *narrow,
+                          const int64_t *rows)
+{
+    int64_t n = MOVE_ROWS;
+    int64_t width = MOVE_WIDTH;
+    hcsmoe_tensor wide = hcsmoe_matrix(x, HCSMOE_DTYPE_F32, n, width);
+    hcsmoe_tensor half = hcsmoe_matrix(narrow, HCSMOE_DTYPE_BF16, n, width);
+    hcsmoe_tensor weight = hcsmoe_matrix(narrow, HCSMOE_DTYPE_BF16, 1, width);
+    double frequency[MOVE_DIM / 2];
+    for (int i = 0; i < MOVE_DIM / 2; i++)
+        frequency[i] = pow(10000.0, -2.0 * i / MOVE_DIM);
+    switch (what) {
+    case MOVE_GATHER:
+        return k->gather(k, n, width, x, rows, y);
+    case MOVE_SCATTER:
+        return k->scatter_add(k, n, width, x, rows, NULL, y);
+    case MOVE_NORM:
+        return k->rmsnorm(k, n, width, x, &weight, 1e-6, y);
+    case MOVE_ROPE:
+        return k->rope(k, n, width / MOVE_DIM, MOVE_DIM, MOVE_DIM, rows, frequency, x);
+    case MOVE_NARROW:
+        return k->convert(k, &wide, &half);
+    default:
+        return k->convert(k, &half, &wide);
+    }
+}
+
+static void bench_moves(const struct bench *b)
+{
+    static const char *const names[MOVES] = {"gather", "scatter_add", "rmsnorm",
+                                             "rope",   "f32 to bf16", "bf16 to f32"};
+    static const int bytes[MOVES] = {8, 12, 8, 8, 6, 6};
+    int64_t n = (int64_t)MOVE_ROWS * MOVE_WIDTH;
+    if (!wanted(b, "moves"))
+        return;
+    float *x = floats(n, 1.0f);
+    float *y = floats(n, 1.0f);
+    uint16_t *narrow = block(n * 2);
+    int64_t *rows = block(MOVE_ROWS * 8);
+    memset(narrow, 0, (size_t)n * 2);
+    for (int64_t i = 0; i < MOVE_ROWS; i++)
+        rows[i] = i;
+    for (int what = 0; what < MOVES; what++) {
+        struct clock best = {INFINITY, INFINITY};
+        for (int i = 0; i < b->repeats; i++) {
+            struct clock start = now();
+            if (move(b->k, what, x, y, narrow, rows) != HCSMOE_OK)
+                printf("%s: failed\n", names[what]);
+            best_since(&start, &best);
+        }
+        printf("moves %-16s %8.2f ms %6.1f GB/s, by processor time %.1f a core\n", names[what],
+               1e3 * best.wall, 1e-9 * (double)(n * bytes[what]) / best.wall,
+               1e-9 * (double)(n * bytes[what]) / best.cpu);
+    }
+    release(4, (void *[]){x, y, narrow, rows});
 }
 
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
@@ -533,6 +576,7 @@ int main(int argc, char **argv)
     bench_attention(&b, "attention 400 x 12 behind 600, 32/8 of 128", 400, 12, 600, 32, 8, 128);
     bench_attention(&b, "attention 400 x 12 behind 600, 16/16 of 128", 400, 12, 600, 16, 16, 128);
     bench_attention(&b, "attention 4000 x 1 behind 100, 32/8 of 128", 4000, 1, 100, 32, 8, 128);
+    bench_moves(&b);
     for (int what = DENSE_SYRK; what <= DENSE_INVERSE; what++) {
         bench_dense(&b, what, HCSMOE_DTYPE_F32, 1024);
         bench_dense(&b, what, HCSMOE_DTYPE_F32, 3584);
