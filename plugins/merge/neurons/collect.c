@@ -82,24 +82,28 @@ static hcsmoe_status fill_part(void *arg, int64_t begin, int64_t end)
     return HCSMOE_OK;
 }
 
+/* Enough for a row's part to be worth a loop of its own. */
+enum { D_COLUMNS = 256 };
+
 struct d_job {
     const struct collect *c;
     int64_t n;
 };
 
-/* d of columns begin..end-1: psi = phi * w / s. */
+/* d of strips of D_COLUMNS columns: psi = phi * w / s. */
 static hcsmoe_status d_part(void *arg, int64_t begin, int64_t end)
 {
     const struct d_job *j = arg;
     const struct collect *c = j->c;
+    const int64_t first = begin * D_COLUMNS, last = end * D_COLUMNS;
     int64_t i, e;
 
     for (i = 0; i < j->n; i++) {
         const int64_t t = c->used[c->begin + i], row = (c->filled + i) * c->g->n;
         for (e = 0; e < c->n_sources; e++) {
             const double weight = (double)c->tile->weights[t * c->n_sources + e];
-            const int64_t from = c->first[e] > begin ? c->first[e] : begin;
-            const int64_t to = c->first[e + 1] < end ? c->first[e + 1] : end;
+            const int64_t from = c->first[e] > first ? c->first[e] : first;
+            const int64_t to = c->first[e + 1] < last ? c->first[e + 1] : last;
             if (weight != 0 && from < to)
                 add_squares(c->w, &c->g->d[from], at(c->w, c->phi, row + from), to - from,
                             weight / c->sum[t]);
@@ -224,7 +228,7 @@ static hcsmoe_status collect_tile(void *arg, const hcsmoe_group_tile *tile)
         d.n = n;
         status = spread(w, n, c->g->n + w->width, fill_part, c);
         if (status == HCSMOE_OK && !c->gate && !c->g->single)
-            status = spread(w, c->g->n, n, d_part, &d);
+            status = spread(w, (c->g->n + D_COLUMNS - 1) / D_COLUMNS, D_COLUMNS * n, d_part, &d);
         for (i = 0; i < n && c->r; i++)
             c->g->total += c->square[c->used[c->begin + i]];
         c->filled += n;

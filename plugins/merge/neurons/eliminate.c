@@ -15,6 +15,9 @@
 /* Of the default block: M / 96 neurons go at once, which costs almost nothing in quality. */
 enum { ROUNDS = 96 };
 
+/* Multiply-adds of an update of P that is not divided. */
+enum { WHOLE_MOST = 1 << 19 };
+
 /* Rows of W^T that are updated at once, and scored while they are in the cache. */
 enum { SCORED_ROWS = 128 };
 
@@ -194,6 +197,18 @@ static hcsmoe_status factor_block(struct elimination *x, int64_t *b)
     return HCSMOE_OK;
 }
 
+/* P -= Y^T Y. A small square is done whole, by one thread, sooner than its tiles are handed out. */
+static hcsmoe_status update_inverse(const struct elimination *x, int64_t left, int64_t b)
+{
+    const struct work *w = x->w;
+    const int64_t ld = x->g->n;
+    void *p = x->g->other;
+
+    if (left * left * b <= WHOLE_MOST)
+        return gemm(w, 1, 0, left, left, b, -1, x->y, ld, x->y, ld, 1, p, ld);
+    return w->k->syrk(w->k, w->dtype, left, b, -1, x->y, ld, 1, p, ld);
+}
+
 /* With L L^T = P_BB, Y = L^-1 P_B and Q = L^-1 W_B^T: P -= Y^T Y, W^T -= Y^T Q. */
 static hcsmoe_status remove_block(struct elimination *x, int64_t b)
 {
@@ -206,7 +221,7 @@ static hcsmoe_status remove_block(struct elimination *x, int64_t b)
     if (status == HCSMOE_OK)
         status = gemm(w, 0, 0, b, width, b, 1, x->narrow, b, w_b, width, 0, x->q, width);
     if (status == HCSMOE_OK)
-        status = w->k->syrk(w->k, w->dtype, left, b, -1, x->y, ld, 1, x->g->other, ld);
+        status = update_inverse(x, left, b);
     x->n = left;
     x->gone = b;
     return status == HCSMOE_OK ? score(x) : status;

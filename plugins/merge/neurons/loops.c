@@ -5,7 +5,7 @@
 #include "neurons.h"
 
 /* Numbers from which on several threads are worth waking. */
-enum { SPREAD_LEAST = 1 << 16 };
+enum { SPREAD_LEAST = 1 << 18 };
 
 enum { TILE = 64 }; /* of a matrix that is read along columns: it stays in the cache */
 
