@@ -88,11 +88,14 @@ static uint64_t stream_mix(uint64_t state, uint64_t word)
     return stream_next(&mixed);
 }
 
-/* FNV-1a. */
+/* FNV-1a of the name behind the kind: "kmeans" of "cluster/kmeans". */
 static uint64_t hash_name(const char *name)
 {
     uint64_t hash = 0xcbf29ce484222325u;
+    const char *slash = strrchr(name, '/');
 
+    if (slash != NULL)
+        name = slash + 1;
     for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
     return hash;
