@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "cmd/cmd.h"
+#include "plugin/crash.h"
 
 const struct command commands[] = {
     {"run", "hcsmoe [run] -c FILE [-s section.key=value ...]", "the whole pipeline", "cs", 0, 0,
@@ -169,6 +170,7 @@ int main(int argc, char **argv)
                                      .sa_flags = (int)SA_RESETHAND};
 
     mem_start();
+    crash_watch();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     sigaction(SIGINT, &cancel, NULL);
