@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugin/check.h"
 #include "run/config_keys.h"
 
 /* auto: the device that can run and is preferred; else the named one, which must be able to. */
@@ -65,7 +66,10 @@ int config_device(struct config *c)
     const hcsmoe_kernels_ops *ops = instance_ops(&c->kernels);
     const hcsmoe_kernels *table = NULL;
     component_enter(best, c->host, -1);
-    status = host_leave(c->host, ops->table(c->kernels.self, &c->host->abi, index, &table));
+    status = ops->table(c->kernels.self, &c->host->abi, index, &table);
+    if (!status)
+        status = check_kernels(table);
+    status = host_leave(c->host, status);
     if (!status)
         host_set_kernels(c->host, table);
     c->device = best->c.name;
