@@ -48,6 +48,10 @@ void option_print(const hcsmoe_option *o, const void *opts, struct str *out);
 void needs_print(uint64_t needs, struct str *out);
 /* Everything about a component for `hcsmoe help KIND.NAME`. */
 void component_help(const struct component *c, struct str *out);
+/* What it needs and takes as a section of a markdown reference; nothing when that is nothing. */
+void component_markdown(const struct component *c, struct str *out);
+/* Text of a cell of a markdown table: '|' is written out. */
+void markdown_cell(const char *text, struct str *out);
 
 /* After every instance took its values: a value of the section that nobody used (and that is none of core_keys) is an
  * error:
