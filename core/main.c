@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "cmd/cmd.h"
+#include "plugin/crash.h"
 
 const struct command commands[] = {
     {"run", "hcsmoe [run] -c FILE [-s section.key=value ...]", "the whole pipeline", "cs", 0, 0,
@@ -37,8 +38,8 @@ const struct command commands[] = {
      cmd_collapse},
     {"plugins", "hcsmoe plugins", "the menu: every family, method, task and device", "cs", 0, 0,
      cmd_plugins},
-    {"help", "hcsmoe help [COMMAND | KIND.NAME]", "this, or every option of one method", "cs", 0, 1,
-     cmd_help},
+    {"help", "hcsmoe help [COMMAND | KIND.NAME | SECTION.KEY | --markdown]",
+     "this, every option of one method, one key of an INI, or all of them", "csk", 0, 1, cmd_help},
 };
 const size_t n_commands = sizeof commands / sizeof *commands;
 
@@ -128,6 +129,8 @@ static int args_parse(struct args *a, int argc, char **argv)
             letter = 'l', a->lines = true;
         else if (!strcmp(word, "--write"))
             letter = 'w', a->write = true;
+        else if (!strcmp(word, "--markdown"))
+            letter = 'k', a->markdown = true;
         else if (option_takes(argv, argc, &i, "-c", &value))
             letter = 'c', a->ini = value;
         else if (option_takes(argv, argc, &i, "-m", &value))
@@ -169,6 +172,7 @@ int main(int argc, char **argv)
                                      .sa_flags = (int)SA_RESETHAND};
 
     mem_start();
+    crash_watch();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     sigaction(SIGINT, &cancel, NULL);

@@ -25,13 +25,13 @@ struct args {
     size_t n_words;
     const char **axes; /* --set */
     size_t n_axes;
-    bool no_special, lines, write;
+    bool no_special, lines, write, markdown;
 };
 
 struct command {
     const char *name, *usage, *summary;
     const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special,
-                          S --set, w --write */
+                          S --set, w --write, k --markdown */
     int words_least, words_most;
     int (*run)(const struct args *a);
 };

@@ -188,7 +188,7 @@ static int attention_own(const struct model *m, const struct layer *l, const str
         .x = w->norm,
         .residual = residual,
     };
-    host_enter(m->host, m->family.component->c.name, l->index);
+    instance_enter(&m->family, l->index);
     return host_leave(m->host, m->ops->attention(m->family.self, &m->host->abi, &a));
 }
 
@@ -207,7 +207,7 @@ static int route_run(const struct model *m, const struct layer *l, struct worksp
         const hcsmoe_model_route_args a = {sizeof a,      l->index, &t,        n,
                                            l->n_experts,  l->top_k, w->logits, l->map,
                                            probabilities, w->ids,   w->weights};
-        host_enter(m->host, m->family.component->c.name, l->index);
+        instance_enter(&m->family, l->index);
         return host_leave(m->host, m->ops->route(m->family.self, &m->host->abi, &a));
     }
     status = k->route(k, n, l->n_experts, (int32_t)l->top_k, d->renormalise, w->logits, l->map,

@@ -65,7 +65,7 @@ static int family_probe(struct model *m, struct registry *r, const struct compon
     *best = NULL;
     for (size_t i = 0; !status && i < n; i++) {
         const hcsmoe_model_ops *ops = list[i]->c.ops;
-        host_enter(m->host, list[i]->c.name, -1);
+        component_enter(list[i], m->host, -1);
         int32_t sure = ops->probe(&m->host->abi, (const hcsmoe_json *)m->config);
         status = host_leave(m->host, 0);
         if (sure > most) {
@@ -94,7 +94,7 @@ static int describe(struct model *m)
     int status;
 
     m->desc.struct_size = sizeof m->desc;
-    host_enter(m->host, m->family.component->c.name, -1);
+    instance_enter(&m->family, -1);
     status = host_leave(m->host, m->ops->describe(m->family.self, &m->host->abi, &a, &m->desc));
     if (status)
         return fail_in(status, "%s/config.json", m->folder);
@@ -124,7 +124,7 @@ static int describe(struct model *m)
         hcsmoe_layer_desc *ld = &m->layers[l].desc;
         a.layer = l;
         ld->struct_size = sizeof *ld;
-        host_enter(m->host, m->family.component->c.name, l);
+        instance_enter(&m->family, l);
         status = host_leave(m->host, m->ops->describe_layer(m->family.self, &m->host->abi, &a, ld));
         if (status)
             return fail_in(status, "%s/config.json", m->folder);
@@ -146,7 +146,7 @@ static int describe(struct model *m)
 static int name_variant(const struct model *m, int role, int layer, int expert, int variant,
                         char *name)
 {
-    host_enter(m->host, m->family.component->c.name, layer);
+    instance_enter(&m->family, layer);
     int32_t got = m->ops->tensor_name(m->family.self, &m->host->abi, role, layer, expert, variant,
                                       name, NAME_BYTES);
     int status = host_leave(m->host, 0);
@@ -237,7 +237,7 @@ static int role_asked(const struct model *m, int layer, struct role_shape *rs)
     int64_t shape[2] = {0, 0};
     if (rs->rows >= 0 || !m->ops->tensor_shape)
         return 0;
-    host_enter(m->host, m->family.component->c.name, layer);
+    instance_enter(&m->family, layer);
     const int32_t ndim =
         m->ops->tensor_shape(m->family.self, &m->host->abi, rs->role, layer, shape);
     const int status = host_leave(m->host, 0);

@@ -17,6 +17,7 @@
 #include <hcsmoe/task.h>
 
 #include "base/path.h"
+#include "base/str.h"
 
 #define NAME_MAX_CHARS 64
 #define ID_MAX_CHARS 128
@@ -28,9 +29,10 @@
 
 /* The sizes these structs had in the first minor of this major: a smaller one was never released. */
 #define PLUGIN_SIZE_FIRST END_OF(hcsmoe_plugin, fini)
-#define COMPONENT_SIZE_FIRST END_OF(hcsmoe_component, states)
+#define COMPONENT_SIZE_FIRST END_OF(hcsmoe_component, has_effect)
 #define OPTION_SIZE_FIRST END_OF(hcsmoe_option, reserved0)
 #define SPEC_SIZE_FIRST END_OF(hcsmoe_task_spec, members)
+#define TABLE_SIZE_FIRST END_OF(hcsmoe_kernels, cholesky_inverse)
 
 /* A copy of a plugin's ops, zero behind what the plugin knew. */
 union ops {
@@ -48,7 +50,7 @@ static const struct {
     size_t ops_size, ops_size_first;
 } kinds[] = {
     [HCSMOE_KIND_MODEL] = {"model", "model family", sizeof(hcsmoe_model_ops),
-                           END_OF(hcsmoe_model_ops, route)},
+                           END_OF(hcsmoe_model_ops, tensor_shape)},
     [HCSMOE_KIND_SIMILARITY] = {"similarity", "similarity base", sizeof(hcsmoe_similarity_ops),
                                 END_OF(hcsmoe_similarity_ops, feature_size)},
     [HCSMOE_KIND_CLUSTER] = {"cluster", "clustering", sizeof(hcsmoe_cluster_ops),
@@ -160,21 +162,28 @@ int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin)
     return host_leave(h, *plugin != NULL ? 0 : HCSMOE_EUNSUPPORTED);
 }
 
-static int check_version(const hcsmoe_plugin *p)
+int check_version(unsigned major, unsigned minor, unsigned own_major, unsigned own_minor)
 {
-    bool fits = p->abi_major == HCSMOE_ABI_MAJOR && p->abi_minor <= HCSMOE_ABI_MINOR_LATEST;
-    const char *rule = "";
+    struct str way = {0};
+    int rc;
 
-    if (HCSMOE_ABI_MAJOR == 0) {
-        fits = fits && p->abi_minor == HCSMOE_ABI_MINOR_LATEST;
-        rule = " (before 1.0 the minor must match exactly)";
-    }
-    if (fits)
+    if (major == own_major && (minor == own_minor || (major > 0 && minor < own_minor)))
         return 0;
+    if (major < own_major)
+        str_add(&way, "rebuild the plugin with this hcsmoe's headers");
+    else if (major > own_major)
+        str_add(&way, "upgrade hcsmoe");
+    else if (major == 0)
+        str_add(&way, "upgrade hcsmoe or rebuild the plugin (before 1.0 the minor must match "
+                      "exactly)");
+    else
+        str_addf(&way, "upgrade hcsmoe or rebuild the plugin with -DHCSMOE_ABI_MINOR=%u",
+                 own_minor);
     /* The path goes in front without a colon: "PATH needs hcsmoe ABI …". */
-    return fail(HCSMOE_EUNSUPPORTED,
-                "needs hcsmoe ABI %u.%u, this is %d.%d: upgrade hcsmoe or rebuild the plugin%s",
-                p->abi_major, p->abi_minor, HCSMOE_ABI_MAJOR, HCSMOE_ABI_MINOR_LATEST, rule);
+    rc = fail(HCSMOE_EUNSUPPORTED, "needs hcsmoe ABI %u.%u, this is %u.%u: %s", major, minor,
+              own_major, own_minor, str_text(&way));
+    str_release(&way);
+    return rc;
 }
 
 int check_plugin(const hcsmoe_plugin *p, hcsmoe_plugin *out)
@@ -187,7 +196,7 @@ int check_plugin(const hcsmoe_plugin *p, hcsmoe_plugin *out)
                     size, (size_t)PLUGIN_SIZE_FIRST);
     *out = (hcsmoe_plugin){0};
     memcpy(out, p, size < sizeof *out ? size : sizeof *out);
-    rc = check_version(out);
+    rc = check_version(out->abi_major, out->abi_minor, HCSMOE_ABI_MAJOR, HCSMOE_ABI_MINOR_LATEST);
     if (rc != 0)
         return rc;
     if (out->id == NULL)
@@ -306,6 +315,52 @@ static int check_ops(hcsmoe_component *c, struct arena *memory)
     if (missing != NULL)
         return fail(HCSMOE_EPLUGIN, "the function %s is missing", missing);
     return c->kind == HCSMOE_KIND_TASK ? check_task(&ops->task, memory) : 0;
+}
+
+/* A kernel by its name. */
+#define KERNEL(name)                                                                               \
+    {                                                                                              \
+#name, offsetof(hcsmoe_kernels, name)                                                      \
+    }
+
+int check_kernels(const hcsmoe_kernels *k)
+{
+    /* All of the first minor: merge methods may call any of them. */
+    static const struct {
+        const char *name;
+        size_t offset;
+    } all[] = {
+        KERNEL(alloc),        KERNEL(free),           KERNEL(upload),
+        KERNEL(download),     KERNEL(clear),          KERNEL(mark),
+        KERNEL(wait),         KERNEL(embed),          KERNEL(rmsnorm),
+        KERNEL(linear),       KERNEL(rope),           KERNEL(attention),
+        KERNEL(route),        KERNEL(map_experts),    KERNEL(mlp),
+        KERNEL(experts),      KERNEL(swiglu),         KERNEL(sigmoid_dot),
+        KERNEL(gather),       KERNEL(scatter_add),    KERNEL(token_logprobs),
+        KERNEL(column_sum),   KERNEL(gram_columns),   KERNEL(gram_tensors),
+        KERNEL(weighted_sum), KERNEL(convert),        KERNEL(sgemm),
+        KERNEL(dgemm),        KERNEL(has_nonfinite),  KERNEL(syrk),
+        KERNEL(cholesky),     KERNEL(cholesky_solve), KERNEL(cholesky_inverse),
+    };
+    size_t i;
+
+    if (k == NULL)
+        return fail(HCSMOE_EPLUGIN, "gave no table of kernels");
+    if (k->struct_size < TABLE_SIZE_FIRST)
+        return fail(HCSMOE_EPLUGIN, "struct_size %u of its table: must be at least %zu",
+                    k->struct_size, (size_t)TABLE_SIZE_FIRST);
+    for (i = 0; i < sizeof all / sizeof all[0]; i++) {
+        void (*function)(void);
+        memcpy(&function, (const char *)k + all[i].offset, sizeof function);
+        if (function == NULL)
+            return fail(HCSMOE_EPLUGIN, "the kernel %s is missing in its table", all[i].name);
+    }
+    if (k->host == NULL)
+        return fail(HCSMOE_EPLUGIN, "its table has no host");
+    if (k->device != HCSMOE_DEVICE_HOST && k->device != HCSMOE_DEVICE_ACCELERATOR)
+        return fail(HCSMOE_EUNSUPPORTED, "its table is of device %u, this hcsmoe knows 0..%d",
+                    k->device, HCSMOE_DEVICE_ACCELERATOR);
+    return 0;
 }
 
 /* Number of the lowest bit, and of the highest. word is not 0. */

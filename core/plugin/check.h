@@ -1,5 +1,5 @@
 /*
- * check.h - what a plugin must look like before anything of it is used. For the registry alone.
+ * check.h - what a plugin must look like before anything of it is used. For the registry, and for tables of kernels.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include <hcsmoe/kernels.h>
 #include <hcsmoe/plugin.h>
 
 #include "base/error.h"
@@ -30,6 +31,13 @@ int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin) 
 
 /* Sizes, version, id, components pointer. Messages without the path. *out: a copy as large as the host knows. */
 int check_plugin(const hcsmoe_plugin *p, hcsmoe_plugin *out) MUST_CHECK;
+
+/* Does a plugin that needs major.minor run in a host of own_major.own_minor? From 1.0 on an older minor does; before,
+ * the minor must be the same. */
+int check_version(unsigned major, unsigned minor, unsigned own_major, unsigned own_minor) MUST_CHECK;
+
+/* What a device's `table` gave: its size, and that no kernel is missing. */
+int check_kernels(const hcsmoe_kernels *k) MUST_CHECK;
 
 /* Component number index (from 0): everything about it. *out and what it points to (options, ops, a task's spec) are
  * copies in memory, as large as the host knows them, zero where the plugin is too old. path, version and plugin_id are

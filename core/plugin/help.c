@@ -24,6 +24,12 @@ static const char *const statistics[] = {
 _Static_assert(HCSMOE_STAT_KNOWN == ((uint64_t)1 << sizeof statistics / sizeof statistics[0]) - 1,
                "every statistic has a name");
 
+static const char *const option_types[] = {
+    [HCSMOE_OPTION_BOOL] = "yes or no", [HCSMOE_OPTION_INT] = "whole number",
+    [HCSMOE_OPTION_REAL] = "number",    [HCSMOE_OPTION_STR] = "text",
+    [HCSMOE_OPTION_ENUM] = "choice",    [HCSMOE_OPTION_PATH] = "path",
+};
+
 /* The fewest digits that give the same double again. */
 static void add_real(double value, struct str *out)
 {
@@ -172,14 +178,9 @@ static void help_default(const hcsmoe_option *o, struct str *out)
 
 static void help_option(const hcsmoe_option *o, struct str *out)
 {
-    static const char *const types[] = {
-        [HCSMOE_OPTION_BOOL] = "yes or no", [HCSMOE_OPTION_INT] = "whole number",
-        [HCSMOE_OPTION_REAL] = "number",    [HCSMOE_OPTION_STR] = "text",
-        [HCSMOE_OPTION_ENUM] = "choice",    [HCSMOE_OPTION_PATH] = "path",
-    };
     size_t i;
 
-    str_addf(out, "  %-16s %s", o->name, types[o->type]);
+    str_addf(out, "  %-16s %s", o->name, option_types[o->type]);
     if (o->type == HCSMOE_OPTION_INT || o->type == HCSMOE_OPTION_REAL)
         help_range(o, out);
     help_default(o, out);
@@ -191,6 +192,69 @@ static void help_option(const hcsmoe_option *o, struct str *out)
     for (i = 0; o->type == HCSMOE_OPTION_ENUM && o->choices[i].name != NULL; i++)
         str_addf(out, "        %-14s %s\n", o->choices[i].name,
                  o->choices[i].help != NULL ? o->choices[i].help : "");
+}
+
+void markdown_cell(const char *text, struct str *out)
+{
+    for (; *text != '\0'; text++)
+        str_addf(out, *text == '|' ? "\\%c" : "%c", *text);
+}
+
+static void markdown_needs(const hcsmoe_component *c, struct str *out)
+{
+    if (c->needs == 0 && c->needs_for == NULL)
+        return;
+    str_add(out, "Needs: ");
+    needs_print(c->needs, out);
+    if (c->needs_for != NULL)
+        str_add(out, c->needs != 0 ? " (options decide)" : "options decide");
+    str_add(out, ".\n\n");
+}
+
+/* "choice", or "whole number, 1..9" with its range. */
+static void markdown_option(const hcsmoe_option *o, struct str *out)
+{
+    struct str rest = {0};
+    size_t i;
+
+    str_addf(out, "| `%s` | %s", o->name, option_types[o->type]);
+    if (o->type == HCSMOE_OPTION_INT || o->type == HCSMOE_OPTION_REAL)
+        help_range(o, out);
+    help_default(o, &rest);
+    str_add(out, " | ");
+    /* Behind ", " and "default ". */
+    markdown_cell(str_text(&rest) +
+                      strlen(str_starts(str_text(&rest), ", default ") ? ", default " : ", "),
+                  out);
+    str_add(out, " | ");
+    str_add(out, (o->flags & HCSMOE_OPTION_DEPRECATED) != 0 ? "deprecated: " : "");
+    str_add(out, (o->flags & HCSMOE_OPTION_EXPERIMENTAL) != 0 ? "experimental: " : "");
+    markdown_cell(o->help, out);
+    for (i = 0; o->type == HCSMOE_OPTION_ENUM && o->choices[i].name != NULL; i++) {
+        str_addf(out, "%s`%s`", i > 0 ? ", " : ": ", o->choices[i].name);
+        if (o->choices[i].help != NULL) {
+            str_add(out, " ");
+            markdown_cell(o->choices[i].help, out);
+        }
+    }
+    str_add(out, " |\n");
+    str_release(&rest);
+}
+
+void component_markdown(const struct component *c, struct str *out)
+{
+    uint32_t i;
+
+    if (c->c.n_options == 0 && c->c.needs == 0 && c->c.needs_for == NULL)
+        return;
+    str_addf(out, "### %s.%s\n\n", registry_kind_name(c->c.kind), c->c.name);
+    markdown_needs(&c->c, out);
+    if (c->c.n_options > 0)
+        str_add(out, "| option | value | default | |\n| --- | --- | --- | --- |\n");
+    for (i = 0; i < c->c.n_options; i++)
+        markdown_option(&c->options[i], out);
+    if (c->c.n_options > 0)
+        str_add(out, "\n");
 }
 
 void component_help(const struct component *c, struct str *out)

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "plugin/crash.h"
 
 /* Pieces of one parallel_for. Their bounds depend on n alone: random numbers drawn inside a piece and the choice of
  * the failure that is reported are then the same for any number of threads. Enough to balance 128 threads. */
@@ -88,11 +89,14 @@ static uint64_t stream_mix(uint64_t state, uint64_t word)
     return stream_next(&mixed);
 }
 
-/* FNV-1a. */
+/* FNV-1a of the name behind the kind: "kmeans" of "cluster/kmeans". */
 static uint64_t hash_name(const char *name)
 {
     uint64_t hash = 0xcbf29ce484222325u;
+    const char *slash = strrchr(name, '/');
 
+    if (slash != NULL)
+        name = slash + 1;
     for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
     return hash;
@@ -196,6 +200,7 @@ static void piece_run(struct job *job, int64_t index, int32_t thread)
     int32_t was_thread = thread_index;
     hcsmoe_status status;
 
+    crash_watch_thread();
     /* Pieces before the first failure still run: another may fail earlier in order. */
     if (begin > atomic_load(&job->failed_begin))
         return;
@@ -402,6 +407,12 @@ int host_leave(struct host *h, int status)
     top = c->frame.below;
     n_calls--;
     return status;
+}
+
+const char *host_frame(int *layer)
+{
+    *layer = top != NULL ? top->layer : -1;
+    return top != NULL ? top->name : NULL;
 }
 
 void host_cancel(void)

@@ -40,6 +40,9 @@ void host_single_blas(void *library);
 void host_enter(struct host *h, const char *plugin, int layer);
 int host_leave(struct host *h, int status) MUST_CHECK;
 
+/* The plugin call that this thread is in; NULL: none. Async-signal-safe, for crash.c. */
+const char *host_frame(int *layer);
+
 /* From now on hands every warning that a plugin logs to fn too, one at a time; NULL: to nobody. */
 void host_listen(struct host *h, void (*fn)(void *arg, const char *message), void *arg);
 

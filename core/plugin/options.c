@@ -29,6 +29,18 @@ static const char *label_of(const struct component *c, char label[LABEL_BYTES])
     return label;
 }
 
+void component_enter(const struct component *c, struct host *h, int layer)
+{
+    char label[LABEL_BYTES];
+
+    host_enter(h, label_of(c, label), layer);
+}
+
+void instance_enter(const struct instance *i, int layer)
+{
+    component_enter(i->component, i->host, layer);
+}
+
 /* "1..65536", "at least 1", "at most 0.5"; "" when every number will do. */
 static const char *range_text(double lo, double hi, bool whole, char text[RANGE_BYTES])
 {
@@ -444,14 +456,13 @@ int instance_init(struct instance *i, const struct component *c, const struct in
 int instance_create(struct instance *i)
 {
     const hcsmoe_component *c = &i->component->c;
-    char label[LABEL_BYTES];
     int rc;
 
     assert(!i->created);
     i->self = i->opts;
     if (c->create != NULL) {
         i->self = NULL;
-        host_enter(i->host, label_of(i->component, label), -1);
+        instance_enter(i, -1);
         rc = host_leave(i->host, c->create(&i->host->abi, i->opts, &i->self));
         if (rc != 0)
             return rc;
@@ -462,11 +473,10 @@ int instance_create(struct instance *i)
 
 void instance_release(struct instance *i)
 {
-    char label[LABEL_BYTES];
     size_t k;
 
     if (i->created && i->component->c.create != NULL && i->component->c.destroy != NULL) {
-        host_enter(i->host, label_of(i->component, label), -1);
+        instance_enter(i, -1);
         i->component->c.destroy(&i->host->abi, i->self);
         if (host_leave(i->host, 0) != 0)
             log_line(LOG_WARN, "%s", fail_message());

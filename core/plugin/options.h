@@ -34,6 +34,10 @@ int instance_init(struct instance *i, const struct component *c, const struct in
 int instance_create(struct instance *i) MUST_CHECK; /* calls create inside a host frame */
 void instance_release(struct instance *i);          /* destroy, free */
 
+/* host_enter for a call of one of its functions: messages say "merge/freq, layer 3". */
+void component_enter(const struct component *c, struct host *h, int layer);
+void instance_enter(const struct instance *i, int layer);
+
 /* needs_for(opts, caps) or needs; caps: of a similarity base, the clustering's; else 0. */
 uint64_t instance_needs(const struct instance *i, uint64_t caps);
 const void *instance_ops(const struct instance *i);
@@ -44,6 +48,10 @@ void option_print(const hcsmoe_option *o, const void *opts, struct str *out);
 void needs_print(uint64_t needs, struct str *out);
 /* Everything about a component for `hcsmoe help KIND.NAME`. */
 void component_help(const struct component *c, struct str *out);
+/* What it needs and takes as a section of a markdown reference; nothing when that is nothing. */
+void component_markdown(const struct component *c, struct str *out);
+/* Text of a cell of a markdown table: '|' is written out. */
+void markdown_cell(const char *text, struct str *out);
 
 /* After every instance took its values: a value of the section that nobody used (and that is none of core_keys) is an
  * error:

@@ -116,6 +116,19 @@ int registry_add_path(struct registry *r, const char *folders, const char *base)
     return folders_add(&r->folders, folders, base);
 }
 
+/* Of two components of one kind and name in a plugin nobody could choose the second. */
+static int check_twice(const struct registry *r, size_t first, const hcsmoe_component *c)
+{
+    size_t i;
+
+    for (i = first; i < r->n_entries; i++) {
+        const hcsmoe_component *x = &r->entries[i]->component.c;
+        if (x->kind == c->kind && strcmp(x->name, c->name) == 0)
+            return fail(HCSMOE_EPLUGIN, "has %s/%s twice", registry_kind_name(c->kind), c->name);
+    }
+    return 0;
+}
+
 static int add_components(struct registry *r, struct file *f)
 {
     size_t n_before = r->n_entries;
@@ -135,6 +148,8 @@ static int add_components(struct registry *r, struct file *f)
             break;
         }
         rc = check_component(f->plugin.components[i], i, &r->memory, &e->component);
+        if (rc == 0)
+            rc = check_twice(r, n_before, &e->component.c);
         e->component.plugin_id = f->plugin.id;
         e->component.version = f->plugin.version;
         e->component.path = f->path;

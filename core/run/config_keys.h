@@ -14,7 +14,8 @@ enum { CORE_KEYS_MOST = 64 }; /* of one section; the whole table is shorter */
 
 struct core_key {
     const char *section, *key, *fallback; /* NULL: no default, the key may be unset */
-    bool path;
+    bool path;                            /* one, relative to the INI's folder */
+    const char *help;                     /* one line: what it is, what is allowed */
 };
 extern const struct core_key core_keys[];
 extern const size_t n_core_keys;

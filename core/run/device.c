@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugin/check.h"
 #include "run/config_keys.h"
 
 /* auto: the device that can run and is preferred; else the named one, which must be able to. */
@@ -32,7 +33,7 @@ int config_device(struct config *c)
         status = registry_find(c->registry, HCSMOE_KIND_KERNELS, name, &best);
         if (status)
             return fail_in(status, "%s", ini_where(&c->ini, v));
-        host_enter(c->host, best->c.name, -1);
+        component_enter(best, c->host, -1);
         const int32_t score = ((const hcsmoe_kernels_ops *)best->c.ops)->probe(&c->host->abi);
         status = host_leave(c->host, 0);
         if (score <= 0)
@@ -44,7 +45,7 @@ int config_device(struct config *c)
         int32_t most = 0;
         status = registry_list(c->registry, HCSMOE_KIND_KERNELS, &list, &n);
         for (size_t i = 0; !status && i < n; i++) {
-            host_enter(c->host, list[i]->c.name, -1);
+            component_enter(list[i], c->host, -1);
             const int32_t score =
                 ((const hcsmoe_kernels_ops *)list[i]->c.ops)->probe(&c->host->abi);
             status = host_leave(c->host, 0);
@@ -64,8 +65,11 @@ int config_device(struct config *c)
         return status;
     const hcsmoe_kernels_ops *ops = instance_ops(&c->kernels);
     const hcsmoe_kernels *table = NULL;
-    host_enter(c->host, best->c.name, -1);
-    status = host_leave(c->host, ops->table(c->kernels.self, &c->host->abi, index, &table));
+    component_enter(best, c->host, -1);
+    status = ops->table(c->kernels.self, &c->host->abi, index, &table);
+    if (!status)
+        status = check_kernels(table);
+    status = host_leave(c->host, status);
     if (!status)
         host_set_kernels(c->host, table);
     c->device = best->c.name;

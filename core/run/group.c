@@ -131,7 +131,7 @@ static int base_run(struct matrices *x, const struct config *c, const struct lay
     if (!x->base[i])
         return HCSMOE_ENOMEM;
     if ((caps & HCSMOE_CAP_DISTANCES_IN) && ops->distances) {
-        host_enter(c->host, name, s->dims.layer);
+        instance_enter(base, s->dims.layer);
         status = host_leave(c->host, ops->distances(base->self, &c->host->abi, &a, x->base[i]));
         if (!status)
             status = matrix_check(x->base[i], e, name);
@@ -139,7 +139,7 @@ static int base_run(struct matrices *x, const struct config *c, const struct lay
             distances_add(x->base[i], e, c->n_bases, x->distances);
     }
     if (!status && (caps & HCSMOE_CAP_SIMILARITIES_IN)) {
-        host_enter(c->host, name, s->dims.layer);
+        instance_enter(base, s->dims.layer);
         status =
             host_leave(c->host, ops->similarities(base->self, &c->host->abi, &a, x->similarities));
         if (!status)
@@ -190,7 +190,7 @@ int grouping_make(struct grouping *g, const struct config *c, const struct layer
         .n_joins = &g->n_joins,
     };
     if (!status) {
-        host_enter(c->host, name, s->dims.layer);
+        instance_enter(&c->cluster, s->dims.layer);
         status = host_leave(c->host, ops->cluster(c->cluster.self, &c->host->abi, &a));
     }
     if (!status &&
@@ -227,7 +227,7 @@ int grouping_budget(const struct config *c, const struct layer_stats *const *lay
     }
     if (!status) {
         hcsmoe_budget_args a = {sizeof a, 0, (int64_t)n, list, widths, aims[0]->ffn};
-        host_enter(c->host, name, -1);
+        instance_enter(&c->cluster, -1);
         status = host_leave(c->host, ops->budget(c->cluster.self, &c->host->abi, &a));
     }
     for (size_t i = 0; !status && i < n; i++) {

@@ -33,7 +33,7 @@ int merge_aim(const struct config *c, const hcsmoe_layer_dims *dims, struct aim 
     int status = 0;
 
     if (ops->shape) {
-        host_enter(c->host, name, dims->layer);
+        instance_enter(&c->merge, dims->layer);
         status = host_leave(c->host, ops->shape(c->merge.self, &c->host->abi, dims, &shape));
     } else if (!shape.n_experts) {
         shape.n_experts = alone ? dims->n_experts : aim->target;
@@ -59,7 +59,7 @@ int merge_cost(const struct config *c, const hcsmoe_layer_dims *dims, const stru
 
     *cost = (hcsmoe_merge_cost){.struct_size = sizeof *cost};
     if (ops->cost) {
-        host_enter(c->host, c->merge.component->c.name, dims->layer);
+        instance_enter(&c->merge, dims->layer);
         status = host_leave(c->host,
                             ops->cost(c->merge.self, &c->host->abi, dims, &shape, n_members, cost));
     }
@@ -265,7 +265,7 @@ static int group_merge(struct merged *x, const struct config *c, const struct mo
         .total = &total,
     };
     if (!status) {
-        host_enter(c->host, c->merge.component->c.name, s->dims.layer);
+        instance_enter(&c->merge, s->dims.layer);
         status = host_leave(c->host, ops->merge(c->merge.self, &c->host->abi, &a));
     }
     group_tokens_release(&tokens);

@@ -36,7 +36,7 @@ static int states_open(struct states *s, const struct instance *i, uint64_t caps
     *s = (struct states){0};
     if (!c->states || !sees_tiles(i, caps))
         return 0;
-    host_enter(i->host, c->name, dims->layer);
+    instance_enter(i, dims->layer);
     s->n = c->states(i->self, &i->host->abi, dims, s->desc, STATES_MAX);
     int status = host_leave(i->host, s->n < 0 || s->n > STATES_MAX ? HCSMOE_EPLUGIN : 0);
     if (status) {
@@ -337,7 +337,7 @@ static int tile_show(const struct observation *o, const struct watcher *w, const
                                           w->states->base[i].tensor,
                                           w->states->base[i].n,
                                           0};
-        host_enter(c->host, c->bases[i].component->c.name, o->stats->dims.layer);
+        instance_enter(&c->bases[i], o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->bases[i].self, &c->host->abi, &a, tile));
     }
     if (status || !c->cluster.component || !sees_tiles(&c->cluster, 0))
@@ -351,7 +351,7 @@ static int tile_show(const struct observation *o, const struct watcher *w, const
                                        .n_groups = c->num_average_groups,
                                        .states = w->states->cluster.tensor,
                                        .n_states = w->states->cluster.n};
-        host_enter(c->host, c->cluster.component->c.name, o->stats->dims.layer);
+        instance_enter(&c->cluster, o->stats->dims.layer);
         status = host_leave(c->host, ops->accumulate(c->cluster.self, &c->host->abi, &a, tile));
     }
     return status;

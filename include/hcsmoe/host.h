@@ -20,9 +20,14 @@ extern "C" {
 
 #define HCSMOE_ABI_MAJOR 0
 #define HCSMOE_ABI_MINOR_LATEST 2
-/* The minor that a plugin needs; while the major is 0 it must be the host's own. */
+/* The minor that a plugin needs: the lowest, unless it is compiled with -DHCSMOE_ABI_MINOR=N; what
+ * is newer is hidden from it. While the major is 0 it must be the host's own. */
 #ifndef HCSMOE_ABI_MINOR
+#if HCSMOE_ABI_MAJOR == 0
 #define HCSMOE_ABI_MINOR HCSMOE_ABI_MINOR_LATEST
+#else
+#define HCSMOE_ABI_MINOR 0
+#endif
 #endif
 #if HCSMOE_ABI_MINOR > HCSMOE_ABI_MINOR_LATEST
 #error "HCSMOE_ABI_MINOR is newer than these headers"

@@ -145,6 +145,9 @@ static inline void child_start(const char *const *argv, const char *input, const
               e = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (in < 0 || o < 0 || e < 0 || dup2(in, 0) < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0)
         _exit(126);
+    const struct rlimit no_core = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &no_core))
+        _exit(126);
     if (file_size) {
         const struct rlimit limit = {file_size, file_size};
         if (setrlimit(RLIMIT_FSIZE, &limit))

@@ -96,7 +96,7 @@ static void test_wrong_config_json_is_refused(void **state)
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", ",\n", "\n"), 2,
                  PARTS("/config.json:5:21: '}' expected near"));
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", "\"hidden_size\"", "\"hidden\""), 2,
-                 PARTS("/config.json: mixtral: no 'hidden_size'"));
+                 PARTS("/config.json: model/mixtral: no 'hidden_size'"));
     refuse_model(
         folder_edited(TINY_MIXTRAL, "config.json", "\"hidden_size\": 128", "\"hidden_size\": -128"),
         2, PARTS("/config.json: mixtral: 'hidden_size' is -128: must be 1.."));

@@ -7,6 +7,11 @@
  */
 #include "refusal.h"
 
+/* The folder of plugins carries the ABI's major. */
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+#define MAJOR TEXT(HCSMOE_ABI_MAJOR)
+
 /* The good INI with one line replaced; output "out". */
 static struct result run_spoiled(const char *line, const char *with, const char *const *more)
 {
@@ -156,7 +161,7 @@ static void test_missing_things_are_refused_at_their_line(void **state)
         {"[run]\n",
          "[plugins]\nload = nope.so\n[run]\n",
          {"spoiled.ini:16: [plugins] load: no plugin file 'nope.so' (tried: ",
-          "lib/hcsmoe/plugins-0", "'./nope.so'"}},
+          "lib/hcsmoe/plugins-" MAJOR, "'./nope.so'"}},
         {"[run]\n", "[eval]\ntask = perplexity\ntext = none.txt\n[run]\n", {"none.txt", "No such"}},
         {"[run]\n", "[eval]\ntask = winogrande\ndata = none\n[run]\n", {"none: no such folder"}},
     };
@@ -239,9 +244,10 @@ static void test_missing_folders_of_other_commands_are_refused(void **state)
 static void test_missing_plugin_lists_every_path_tried(void **state)
 {
     (void)state;
-    expect_refused(run("plugins", "--plugin", "nope.so"), 2,
-                   PARTS("no plugin file 'nope.so' (tried: ", "/.local/share/hcsmoe/plugins-0, ",
-                         "lib/hcsmoe/plugins-0", "'./nope.so'"));
+    expect_refused(
+        run("plugins", "--plugin", "nope.so"), 2,
+        PARTS("no plugin file 'nope.so' (tried: ", "/.local/share/hcsmoe/plugins-" MAJOR ", ",
+              "lib/hcsmoe/plugins-" MAJOR, "'./nope.so'"));
     expect_refused(run("plugins", "--plugin", "./nope.so"), 2,
                    PARTS("./nope.so: cannot open plugin: No such file"));
     expect_refused(run("plugins", "--plugin", SOURCE_DIR "/LICENSE"), 2, PARTS("LICENSE"));
@@ -264,8 +270,8 @@ static void test_program_without_plugins_lists_every_path_tried(void **state)
     const char *ini = ini_write("alone.ini", TINY_MIXTRAL, work("out"));
     const char *const argv[] = {alone, "-c", ini, NULL};
     expect_refused(finish(start(argv, NULL, 0)), 2,
-                   PARTS("no plugin was found (tried: ", work("alone/lib/hcsmoe/plugins-0"),
-                         "/.local/share/hcsmoe/plugins-0"));
+                   PARTS("no plugin was found (tried: ", work("alone/lib/hcsmoe/plugins-" MAJOR),
+                         "/.local/share/hcsmoe/plugins-" MAJOR));
 }
 
 static void test_output_folder_that_holds_something_is_refused(void **state)
@@ -309,6 +315,28 @@ static void test_interrupted_run_leaves_nothing(void **state)
     expect_refused(finish(pid), 130, PARTS("interrupted"));
 }
 
+static void test_a_table_with_kernels_missing_is_refused(void **state)
+{
+    static const struct {
+        const char *wanted, *message;
+    } all[] = {
+        {"none", "kernels/bad-table: gave no table of kernels"},
+        {"size", "kernels/bad-table: struct_size 40 of its table: must be at least 296"},
+        {"route", "kernels/bad-table: the kernel route is missing in its table"},
+        {"host", "kernels/bad-table: its table has no host"},
+        {"device", "kernels/bad-table: its table is of device 5, this hcsmoe knows 0..1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        assert_int_equal(setenv("HCSMOE_TEST_BAD", all[i].wanted, 1), 0);
+        expect_refused(run("inspect", "--plugin", BAD_PLUGINS "/bad_table.so", "-s",
+                           "run.device=bad-table", TINY_MIXTRAL),
+                       2, PARTS(all[i].message));
+    }
+    unsetenv("HCSMOE_TEST_BAD");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_output_folder_that_holds_something_is_refused),
         cmocka_unit_test(test_disk_that_fills_up_leaves_nothing),
         cmocka_unit_test(test_interrupted_run_leaves_nothing),
+        cmocka_unit_test(test_a_table_with_kernels_missing_is_refused),
     };
     return cmocka_run_group_tests(tests, e2e_begin, e2e_end);
 }

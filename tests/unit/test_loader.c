@@ -5,6 +5,7 @@
  */
 #include "base/mem.h"
 #include "base/path.h"
+#include "plugin/check.h"
 #include "plugin/registry.h"
 
 #include <setjmp.h>
@@ -18,6 +19,7 @@
 
 #include <cmocka.h>
 
+#define VARIANTS BAD_PLUGINS "/bad_variants.so"
 #define NOTHING BAD_PLUGINS "/bad_nothing.so"
 #define PLUGIN_BYTES_MAX ((size_t)64 << 20)
 
@@ -25,13 +27,9 @@
 static const struct {
     const char *name, *message;
 } bad[] = {
-    {"abi_major", " needs hcsmoe ABI 1.2, this is 0.2: upgrade hcsmoe or rebuild the plugin "
-                  "(before 1.0 the minor must match exactly)"},
-    {"abi_minor", " needs hcsmoe ABI 0.4, this is 0.2: upgrade hcsmoe or rebuild the plugin "
-                  "(before 1.0 the minor must match exactly)"},
     {"caps", ": merge/bad: has capability 40, this hcsmoe knows 0..11"},
     {"cluster_function", ": cluster/bad: the function cluster is missing"},
-    {"component_size", ": component 1: struct_size 16: must be at least 104"},
+    {"component_size", ": component 1: struct_size 16: must be at least 112"},
     {"declines", ": no fish in this pond"},
     {"declines_silently", ": failed with status -4 and no message: a fault of the plugin"},
     {"id", " has id 'Hcsmoe Test': must be 1..128 characters out of a-z 0-9 . _ -"},
@@ -74,6 +72,33 @@ static const struct {
     {"task_type", ": task/bad: the task spec has type 7: must be 1..4"},
 };
 
+/* What bad_variants.so says when HCSMOE_TEST_BAD is this. */
+static const struct {
+    const char *name, *message;
+} variants[] = {
+    {"spec_size", ": task/bad: struct_size 16 of the task spec: must be at least 96"},
+    {"spec_alias", ": task/bad: the task spec has no alias"},
+    {"spec_version", ": task/bad: the task spec has no version"},
+    {"spec_metrics", ": task/bad: the task spec has metrics 0x9: this hcsmoe knows 0x3"},
+    {"spec_members", ": task/bad: the task spec is a group and has no members"},
+    {"spec_file", ": task/bad: the task spec has no file"},
+    {"spec_splits", ": task/bad: the task spec has no splits"},
+    {"spec_filter", ": task/bad: the task spec has a filter_field and no filter_value"},
+    {"spec_fewshot", ": task/bad: the task spec has fewshot 4: must be 0..3"},
+    {"spec_most", ": task/bad: the task spec has a negative fewshot_most"},
+    {"model_describe", ": model/bad: the function describe is missing"},
+    {"model_layer", ": model/bad: the function describe_layer is missing"},
+    {"model_names", ": model/bad: the function tensor_name is missing"},
+    {"device_table", ": kernels/bad: the function table is missing"},
+    {"opts_size", ": merge/bad: opts_size 1048576: must be 0..65536"},
+    {"option_table", ": merge/bad: has 3 options and no table of them"},
+    {"option_reserved", ": merge/bad: option 'n': its reserved0 is not 0"},
+    {"choice_twice", ": merge/bad: option 'n': has the choice 'a' twice"},
+    {"choice_many", ": merge/bad: option 'n': has more than 256 choices"},
+    {"component_twice", ": has merge/bad twice"},
+    {"component_many", ": has more than 256 components"},
+};
+
 static void open_both(struct host **h, struct registry **r)
 {
     assert_int_equal(host_open(h, 1, 0), 0);
@@ -108,6 +133,81 @@ static void test_loader_says_what_is_wrong_with_each_bad_plugin(void **state)
         mem_free(expected);
         mem_free(path);
     }
+}
+
+static void test_loader_says_what_is_wrong_with_each_variant(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        struct host *h = NULL;
+        struct registry *r = NULL;
+        assert_int_equal(setenv("HCSMOE_TEST_BAD", variants[i].name, 1), 0);
+        char *expected = mem_printf("%s%s", VARIANTS, variants[i].message);
+        open_both(&h, &r);
+        assert_true(registry_load(r, VARIANTS) < 0);
+        assert_string_equal(fail_message(), expected);
+        close_both(h, r);
+        mem_free(expected);
+    }
+}
+
+/* "PATH needs hcsmoe ABI MAJOR.MINOR, this is ...": of whatever this is. */
+static void test_loader_refuses_another_abi(void **state)
+{
+    const unsigned own_minor = HCSMOE_ABI_MINOR_LATEST;
+    const struct {
+        const char *path;
+        unsigned major, minor;
+    } plugins[] = {
+        {BAD_PLUGINS "/bad_abi_major.so", HCSMOE_ABI_MAJOR + 1, HCSMOE_ABI_MINOR},
+        {BAD_PLUGINS "/bad_abi_minor.so", HCSMOE_ABI_MAJOR, HCSMOE_ABI_MINOR_LATEST + 2},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof plugins / sizeof plugins[0]; i++) {
+        struct host *h = NULL;
+        struct registry *r = NULL;
+        assert_true(check_version(plugins[i].major, plugins[i].minor, HCSMOE_ABI_MAJOR, own_minor) <
+                    0);
+        char *why = mem_printf("%s %s", plugins[i].path, fail_message());
+        open_both(&h, &r);
+        assert_true(registry_load(r, plugins[i].path) < 0);
+        assert_string_equal(fail_message(), why);
+        close_both(h, r);
+        mem_free(why);
+    }
+}
+
+static void version_refused(unsigned major, unsigned minor, unsigned own_major, unsigned own_minor,
+                            const char *message)
+{
+    assert_int_equal(check_version(major, minor, own_major, own_minor), HCSMOE_EUNSUPPORTED);
+    assert_string_equal(fail_message(), message);
+}
+
+/* Hosts that do not exist yet. */
+static void test_a_minor_that_is_older_loads_from_1_0_on(void **state)
+{
+    (void)state;
+    for (unsigned minor = 0; minor <= 7; minor++)
+        assert_int_equal(check_version(1, minor, 1, 7), 0);
+    assert_int_equal(check_version(0, 2, 0, 2), 0);
+    version_refused(1, 3, 1, 1,
+                    "needs hcsmoe ABI 1.3, this is 1.1: upgrade hcsmoe or rebuild the plugin with "
+                    "-DHCSMOE_ABI_MINOR=1");
+    version_refused(2, 0, 1, 7, "needs hcsmoe ABI 2.0, this is 1.7: upgrade hcsmoe");
+    version_refused(1, 7, 2, 0,
+                    "needs hcsmoe ABI 1.7, this is 2.0: rebuild the plugin with this hcsmoe's "
+                    "headers");
+    version_refused(0, 1, 0, 2,
+                    "needs hcsmoe ABI 0.1, this is 0.2: upgrade hcsmoe or rebuild the plugin "
+                    "(before 1.0 the minor must match exactly)");
+    version_refused(0, 3, 0, 2,
+                    "needs hcsmoe ABI 0.3, this is 0.2: upgrade hcsmoe or rebuild the plugin "
+                    "(before 1.0 the minor must match exactly)");
+    version_refused(0, 2, 1, 0,
+                    "needs hcsmoe ABI 0.2, this is 1.0: rebuild the plugin with this hcsmoe's "
+                    "headers");
 }
 
 static void test_loader_uses_no_component_of_a_bad_plugin(void **state)
@@ -214,6 +314,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loader_says_what_is_wrong_with_each_bad_plugin),
+        cmocka_unit_test(test_loader_says_what_is_wrong_with_each_variant),
+        cmocka_unit_test(test_loader_refuses_another_abi),
+        cmocka_unit_test(test_a_minor_that_is_older_loads_from_1_0_on),
         cmocka_unit_test(test_loader_uses_no_component_of_a_bad_plugin),
         cmocka_unit_test(test_loader_accepts_a_plugin_with_nothing_wrong),
         cmocka_unit_test(test_loader_refuses_what_everyone_may_write),
