@@ -2,7 +2,8 @@
 # symbols.sh - a plugin exports its entry and nothing else. usage: symbols.sh BUILD_FOLDER
 # SPDX-License-Identifier: MIT
 set -eu
-folder=$1/lib/hcsmoe/plugins-0
+major=$(sed -n 's/^#define HCSMOE_ABI_MAJOR //p' "$(dirname "$0")/../../include/hcsmoe/host.h")
+folder=$1/lib/hcsmoe/plugins-$major
 status=0
 n=0
 for plugin in "$folder"/*.so; do
