@@ -38,14 +38,16 @@ typedef struct hcsmoe_choice {
     const char *help;
 } hcsmoe_choice;
 
+typedef union hcsmoe_default {
+    int64_t i;     /* BOOL, INT, ENUM */
+    double d;      /* REAL */
+    const char *s; /* STR, PATH; NULL: unset */
+} hcsmoe_default;
+
 typedef struct hcsmoe_option {
     const char *name, *help;
     uint32_t type, offset; /* of the field in the plugin's options struct */
-    union {
-        int64_t i;     /* BOOL, INT, ENUM */
-        double d;      /* REAL */
-        const char *s; /* STR, PATH; NULL: unset */
-    } def;
+    hcsmoe_default def;
     double min, max; /* INT, REAL: inclusive */
     const hcsmoe_choice *choices;
     uint32_t flags, reserved0;
@@ -53,11 +55,33 @@ typedef struct hcsmoe_option {
 
 /* offsetof that does not compile when the field is not of the C type that the option needs. */
 #ifdef __cplusplus
-#define HCSMOE_FIELD_(T, field, ctype) ((uint32_t)offsetof(T, field))
+} /* templates have no C linkage */
+template <typename A, typename B> struct hcsmoe_same_;
+template <typename A> struct hcsmoe_same_<A, A> {
+    static constexpr size_t one = 1;
+};
+extern "C" {
+#define HCSMOE_FIELD_(T, field, ctype)                                                             \
+    ((uint32_t)(offsetof(T, field) * hcsmoe_same_<decltype(T::field), ctype>::one))
 #else
 #define HCSMOE_FIELD_(T, field, ctype)                                                             \
     ((uint32_t)(offsetof(T, field) * sizeof(char[_Generic(((T *)0)->field, ctype : 1, default      \
                                                           : -1)])))
+#endif
+
+/* C++17 cannot name a union's member in braces; a function can. */
+#ifdef __cplusplus
+#define HCSMOE_DEFAULT_(member, value)                                                             \
+    [] {                                                                                           \
+        hcsmoe_default default_value = {0};                                                        \
+        default_value.member = value;                                                              \
+        return default_value;                                                                      \
+    }()
+#else
+#define HCSMOE_DEFAULT_(member, value)                                                             \
+    {                                                                                              \
+        .member = value                                                                            \
+    }
 #endif
 
 #define HCSMOE_BOOL(T, field, default_, help_)                                                     \
@@ -75,23 +99,21 @@ typedef struct hcsmoe_option {
 #field, help_, HCSMOE_OPTION_ENUM, HCSMOE_FIELD_(T, field, int64_t),                       \
             {default_ }, 0, 0, choices_, 0, 0                                                      \
     }
-#ifndef __cplusplus
 #define HCSMOE_REAL(T, field, default_, lo, hi, help_)                                             \
     {                                                                                              \
 #field, help_, HCSMOE_OPTION_REAL, HCSMOE_FIELD_(T, field, double),                        \
-            {.d = default_ }, lo, hi, NULL, 0, 0                                                   \
+            HCSMOE_DEFAULT_(d, default_), lo, hi, NULL, 0, 0                                       \
     }
 #define HCSMOE_STR(T, field, default_, help_)                                                      \
     {                                                                                              \
 #field, help_, HCSMOE_OPTION_STR, HCSMOE_FIELD_(T, field, const char *),                   \
-            {.s = default_ }, 0, 0, NULL, 0, 0                                                     \
+            HCSMOE_DEFAULT_(s, default_), 0, 0, NULL, 0, 0                                         \
     }
 #define HCSMOE_PATH(T, field, default_, help_)                                                     \
     {                                                                                              \
 #field, help_, HCSMOE_OPTION_PATH, HCSMOE_FIELD_(T, field, const char *),                  \
-            {.s = default_ }, 0, 0, NULL, 0, 0                                                     \
+            HCSMOE_DEFAULT_(s, default_), 0, 0, NULL, 0, 0                                         \
     }
-#endif
 
 #ifdef __cplusplus
 }

@@ -106,10 +106,34 @@ typedef const hcsmoe_plugin *(*hcsmoe_entry)(const hcsmoe_host *h);
 #define HCSMOE_ENTRY_ HCSMOE_EXPORT
 #endif
 
-/* In a component: .options, .n_options, .option_size, .opts_size at once (C). */
+/*
+ * A static table of the struct `type`, its size filled in:
+ *
+ *     HCSMOE_TABLE(hcsmoe_merge_ops, ops, HCSMOE_SET(merge, mine_merge));
+ *
+ * In C it is what designated initialisers give, which may as well be written. C++ has them since
+ * C++20 only: with these the same file is C11 and C++17.
+ */
+#ifdef __cplusplus
+#define HCSMOE_SET(member, value) hcsmoe_table_.member = value
+#define HCSMOE_TABLE(type, name, ...)                                                              \
+    static const type name = [] {                                                                  \
+        type hcsmoe_table_ = {};                                                                   \
+        hcsmoe_table_.struct_size = sizeof(type);                                                  \
+        (void)(__VA_ARGS__);                                                                       \
+        return hcsmoe_table_;                                                                      \
+    }()
+#else
+#define HCSMOE_SET(member, value) .member = value
+#define HCSMOE_TABLE(type, name, ...)                                                              \
+    static const type name = {.struct_size = sizeof(type), __VA_ARGS__}
+#endif
+
+/* In a component: options, n_options, option_size, opts_size at once. */
 #define HCSMOE_OPTIONS(T, table)                                                                   \
-    .options = (table), .n_options = (uint32_t)(sizeof(table) / sizeof((table)[0])),               \
-    .option_size = (uint32_t)sizeof(hcsmoe_option), .opts_size = sizeof(T)
+    HCSMOE_SET(options, (table)),                                                                  \
+        HCSMOE_SET(n_options, (uint32_t)(sizeof(table) / sizeof((table)[0]))),                     \
+        HCSMOE_SET(option_size, (uint32_t)sizeof(hcsmoe_option)), HCSMOE_SET(opts_size, sizeof(T))
 
 /* Defines the entry for one or more components. */
 #define HCSMOE_PLUGIN(id_, version_, license_, ...)                                                \

@@ -161,7 +161,7 @@ static void test_missing_things_are_refused_at_their_line(void **state)
         {"[run]\n",
          "[plugins]\nload = nope.so\n[run]\n",
          {"spoiled.ini:16: [plugins] load: no plugin file 'nope.so' (tried: ",
-          "lib/hcsmoe/plugins-" MAJOR, "'./nope.so'"}},
+          "lib/hcsmoe/" PLUGIN_FOLDER, "'./nope.so'"}},
         {"[run]\n", "[eval]\ntask = perplexity\ntext = none.txt\n[run]\n", {"none.txt", "No such"}},
         {"[run]\n", "[eval]\ntask = winogrande\ndata = none\n[run]\n", {"none: no such folder"}},
     };
@@ -246,8 +246,8 @@ static void test_missing_plugin_lists_every_path_tried(void **state)
     (void)state;
     expect_refused(
         run("plugins", "--plugin", "nope.so"), 2,
-        PARTS("no plugin file 'nope.so' (tried: ", "/.local/share/hcsmoe/plugins-" MAJOR ", ",
-              "lib/hcsmoe/plugins-" MAJOR, "'./nope.so'"));
+        PARTS("no plugin file 'nope.so' (tried: ", "/.local/share/hcsmoe/" PLUGIN_FOLDER ", ",
+              "lib/hcsmoe/" PLUGIN_FOLDER, "'./nope.so'"));
     expect_refused(run("plugins", "--plugin", "./nope.so"), 2,
                    PARTS("./nope.so: cannot open plugin: No such file"));
     expect_refused(run("plugins", "--plugin", SOURCE_DIR "/LICENSE"), 2, PARTS("LICENSE"));
@@ -270,8 +270,8 @@ static void test_program_without_plugins_lists_every_path_tried(void **state)
     const char *ini = ini_write("alone.ini", TINY_MIXTRAL, work("out"));
     const char *const argv[] = {alone, "-c", ini, NULL};
     expect_refused(finish(start(argv, NULL, 0)), 2,
-                   PARTS("no plugin was found (tried: ", work("alone/lib/hcsmoe/plugins-" MAJOR),
-                         "/.local/share/hcsmoe/plugins-" MAJOR));
+                   PARTS("no plugin was found (tried: ", work("alone/lib/hcsmoe/" PLUGIN_FOLDER),
+                         "/.local/share/hcsmoe/" PLUGIN_FOLDER));
 }
 
 static void test_output_folder_that_holds_something_is_refused(void **state)

@@ -68,7 +68,7 @@ static int set_up(void **state)
     (void)snprintf(f->root, sizeof f->root, "/tmp/hcsmoe-test-XXXXXX");
     assert_non_null(mkdtemp(f->root));
     for (const char *const *name =
-             (const char *const[]){"a", "b", "xdg/hcsmoe/plugins-" MAJOR, NULL};
+             (const char *const[]){"a", "b", "xdg/hcsmoe/" PLUGIN_FOLDER, NULL};
          *name != NULL; name++) {
         path = in_root(f, *name);
         assert_int_equal(path_make_folder(path), 0);
@@ -192,14 +192,14 @@ static void test_environment_comes_before_the_users_folder(void **state)
     char *a = in_root(f, "a");
 
     put(f, "shadow", "a/hcsmoe-merge-alpha.so");
-    put(f, "nothing", "xdg/hcsmoe/plugins-" MAJOR "/hcsmoe-merge-alpha.so");
-    put(f, "nothing", "xdg/hcsmoe/plugins-" MAJOR "/hcsmoe-merge-beta.so");
+    put(f, "nothing", "xdg/hcsmoe/" PLUGIN_FOLDER "/hcsmoe-merge-alpha.so");
+    put(f, "nothing", "xdg/hcsmoe/" PLUGIN_FOLDER "/hcsmoe-merge-beta.so");
     assert_int_equal(setenv("HCSMOE_PLUGIN_PATH", a, 1), 0);
     mem_free(a);
     (void)open_registry(f);
     assert_found(f, "alpha", "hcsmoe.test.shadow", "a/hcsmoe-merge-alpha.so");
     assert_found(f, "beta", "hcsmoe.test.nothing",
-                 "xdg/hcsmoe/plugins-" MAJOR "/hcsmoe-merge-beta.so");
+                 "xdg/hcsmoe/" PLUGIN_FOLDER "/hcsmoe-merge-beta.so");
 }
 
 static void test_current_folder_is_never_searched(void **state)
@@ -348,7 +348,7 @@ static void test_without_any_plugin_every_folder_is_named(void **state)
     struct fixture *f = *state;
     const struct component *const *list = NULL;
     const struct component *c = NULL;
-    char *folder = in_root(f, "xdg/hcsmoe/plugins-" MAJOR);
+    char *folder = in_root(f, "xdg/hcsmoe/" PLUGIN_FOLDER);
     size_t n = 0;
 
     (void)open_registry(f);
