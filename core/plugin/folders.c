@@ -19,7 +19,7 @@
 
 #define DIGITS_(x) #x
 #define DIGITS(x) DIGITS_(x)
-#define PLUGIN_FOLDER "hcsmoe/plugins-" DIGITS(HCSMOE_ABI_MAJOR)
+#define PLUGINS_BELOW "hcsmoe/plugins-" DIGITS(HCSMOE_ABI_MAJOR)
 
 /* Where the plugins of this build are installed. */
 #ifndef HCSMOE_PLUGIN_DIR
@@ -92,9 +92,9 @@ static int add_environment(struct folders *f)
         return rc;
     /* The XDG specification: a relative path is ignored. */
     if (data != NULL && data[0] == '/')
-        return add_last(f, path_join(data, PLUGIN_FOLDER));
+        return add_last(f, path_join(data, PLUGINS_BELOW));
     if (home != NULL && home[0] == '/')
-        return add_last(f, mem_printf("%s/.local/share/%s", home, PLUGIN_FOLDER));
+        return add_last(f, mem_printf("%s/.local/share/%s", home, PLUGINS_BELOW));
     return 0;
 }
 
@@ -105,7 +105,7 @@ static int add_installed(struct folders *f)
     int rc = HCSMOE_EIO;
 
     if (prefix != NULL)
-        rc = add_last(f, mem_printf("%s/lib/%s", prefix, PLUGIN_FOLDER));
+        rc = add_last(f, mem_printf("%s/lib/%s", prefix, PLUGINS_BELOW));
     mem_free(prefix);
     mem_free(folder);
     if (rc == 0 && HCSMOE_PLUGIN_DIR[0] != '\0')

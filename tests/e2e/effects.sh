@@ -22,7 +22,7 @@ warned 'group.random_start_center = yes has no effect with kmeans' -s group.clus
 warned 'group.overlap_metric = wasserstein has no effect with expert-output' -s group.overlap_metric=wasserstein
 warned 'similarity_base = expert-output has no effect with the chosen methods' -s group.dominant=random
 warned 'cluster = hierarchical has no effect with the chosen methods' -s group.dominant=frequency
-warned 'group.group_limit = 3 has no effect: it is an option of frequency' -s group.group_limit=3
+warned 'group.group_limit = 3 has no effect: it is an option of' -s group.group_limit=3
 warned 'merge.partition = 2 has no effect with the chosen methods' -s merge.partition=2
 warned 'merge.mode = all has no effect: it is an option of' -s merge.mode=all
 warned 'merge.data_limit = 9 has no effect with zipit' -s merge.merge=zipit -s merge.ingredient=weight -s merge.data_limit=9
