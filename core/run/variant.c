@@ -16,11 +16,12 @@ static int open_check(const struct config *c)
 {
     if (c->cluster.component->c.caps & HCSMOE_CAP_CHOOSES_GROUPS)
         return 0;
-    return fail(HCSMOE_EINVAL,
-                "%s = %s leaves the number of groups open, and %s = %s cannot choose it (cluster = "
-                "energy can)",
-                config_where(c, "merge", "merge"), c->merge.component->c.name,
-                config_where(c, "group", "cluster"), c->cluster.component->c.name);
+    return fail(
+        HCSMOE_EINVAL,
+        "%s = %s leaves the number of groups open, which [group] cluster = %s cannot choose "
+        "(energy can)",
+        config_where(c, "merge", "merge"), c->merge.component->c.name,
+        c->cluster.component->c.name);
 }
 
 int variant_open(struct variant *v, struct config *c, const struct model *m, int64_t n_tokens)
