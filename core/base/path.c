@@ -11,8 +11,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -70,6 +73,20 @@ char *path_folder(const char *path)
     return mem_strndup(path, n);
 }
 
+/* Where no /proc is mounted (a bare chroot): by the name that the kernel was given to execute. */
+static char *executable_folder_by_name(void)
+{
+    const char *given = (const char *)getauxval(AT_EXECFN);
+    char name[PATH_MAX];
+
+    if (given == NULL || realpath(given, name) == NULL) {
+        (void)fail_errno(given != NULL ? given : "/proc/self/exe",
+                         "cannot tell where this program lies");
+        return NULL;
+    }
+    return path_folder(name);
+}
+
 char *path_executable_folder(void)
 {
     const char *link = "/proc/self/exe";
@@ -81,9 +98,8 @@ char *path_executable_folder(void)
         }
         ssize_t n = readlink(link, name, size - 1);
         if (n < 0) {
-            (void)fail_errno(link, "cannot read the link");
             mem_free(name);
-            return NULL;
+            return executable_folder_by_name();
         }
         /* A name that fills the buffer may have been cut. */
         if ((size_t)n < size - 1) {

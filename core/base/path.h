@@ -15,7 +15,7 @@
 char *path_join(const char *folder, const char *name); /* name alone when it is absolute */
 char *path_folder(const char *path);                   /* "." when there is none */
 const char *path_base(const char *path);               /* points into path */
-char *path_executable_folder(void);                    /* folder of /proc/self/exe */
+char *path_executable_folder(void);                    /* where this program lies */
 
 bool path_exists(const char *path);
 bool path_is_folder(const char *path);
