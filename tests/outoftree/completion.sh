@@ -42,7 +42,7 @@ zmodload zsh/zpty
 zpty shell zsh -f -i
 await() { # pattern
     local piece all= n
-    for n in {1..200}; do
+    for n in {1..600}; do
         while zpty -r -t shell piece; do all+=$piece; done
         [[ $all == *$~1* ]] && return
         sleep 0.05

@@ -39,7 +39,7 @@ done >"$work/all.sh"
 (cd "$HOME" && sh -eu "$work/all.sh") || die "$(for file in "$work"/blocks/*.out; do last=$file; done; cat "${last%.out}" "$last")"
 
 plain() { # file
-    sed -e "s|$HOME|/home/me|g" -e 's/[0-9.]* [GMT]B free/any free/' -e 's/^memory .*/memory any/' -e 's/ *[|] */|/g' -e 's/--*/-/g' -e 's/  */ /g' -e 's/ $//' "$1"
+    sed -e "s|$HOME|/home/me|g" -e 's/[0-9.]* [GMT]B free/any free/' -e 's/^memory .*/memory any/' -e 's/ takes [0-9.]* MB$/ takes any/' -e 's/ *[|] */|/g' -e 's/--*/-/g' -e 's/  */ /g' -e 's/ $//' "$1"
 }
 failed=0
 for block in "$work"/blocks/*.text; do
