@@ -19,12 +19,17 @@ _hcsmoe_options() { # program command
     printf '%s\n' -q -v --plugin
 }
 
-# "section.key=" for every key that the INI file at hand gives a value.
-_hcsmoe_keys() { # program ini
-    [[ -n $2 ]] || return
-    "$1" -q config -c "$2" 2>/dev/null | awk '
-        /^\[/ { section = substr($1, 2, length($1) - 2) }
-        $2 == "=" { print section "." $1 "=" }'
+# "section.key" for every key of the program and every option of a plugin.
+_hcsmoe_keys() { # program
+    "$1" help --markdown 2>/dev/null | awk '
+        BEGIN {
+            split("model model similarity group cluster group merge merge task eval kernels run", list, " ")
+            for (i = 1; i in list; i += 2) of[list[i]] = list[i + 1]
+        }
+        /^### \[/ { section = substr($2, 2, length($2) - 2) }
+        /^### [a-z]/ { section = of[substr($2, 1, index($2, ".") - 1)] }
+        /^## / { section = "" }
+        /^\| `/ && section != "" { key = substr($2, 2, length($2) - 2); if (!seen[section, key]++) print section "." key }'
 }
 
 # The values that a plugin's name can be.
@@ -72,7 +77,7 @@ _hcsmoe() {
     if [[ $previous == -s || $previous == --set ]]; then
         if [[ $word != *=* ]]; then
             compopt -o nospace 2>/dev/null
-            _hcsmoe_reply "$word" "$(_hcsmoe_keys "$program" "$ini")"
+            _hcsmoe_reply "$word" "$(_hcsmoe_keys "$program" | sed 's/$/=/')"
             return
         fi
         # What stands before the "=" is a word of its own to bash, and stays as it is.
@@ -87,7 +92,7 @@ _hcsmoe() {
         if [[ $word == -* ]]; then
             _hcsmoe_reply "$word" "$(_hcsmoe_options "$program" "$command")"
         elif [[ $command == help ]]; then
-            _hcsmoe_reply "$word" "$(_hcsmoe_commands "$program"; _hcsmoe_names "$program")"
+            _hcsmoe_reply "$word" "$(_hcsmoe_commands "$program"; _hcsmoe_names "$program"; _hcsmoe_keys "$program")"
         elif [[ $command == inspect || $command == expand || $command == collapse ]]; then
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$word")

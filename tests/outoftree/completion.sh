@@ -26,9 +26,10 @@ offers "hcsmoe in" inspect
 [ "$(wc -l <"$work/offered")" -eq 1 ] || die "more than 'inspect': $(cat "$work/offered")"
 offers "hcsmoe eval -" -m -c --json -s -q
 offers "hcsmoe -c config/ti" config/tiny_hc.ini
-offers "hcsmoe help merge." merge.freq merge.mean
+offers "hcsmoe help merge." merge.freq merge.mean merge.merge
+offers "hcsmoe help --" --markdown
 offers "hcsmoe -c config/tiny_hc.ini -s " model.model_name= group.cluster= run.threads=
-offers "hcsmoe -c config/tiny_hc.ini -s group.hier" group.hierarchical.linkage=
+offers "hcsmoe -c config/tiny_hc.ini -s group.link" group.linkage=
 offers "hcsmoe -c config/tiny_hc.ini -s group.cluster=" hierarchical kmeans
 offers "hcsmoe sweep -c config/tiny_hc.ini --set merge.merge=fr" freq
 offers "hcsmoe -c config/tiny_hc.ini -s output.layout=" mapped expanded collapsed
@@ -61,6 +62,7 @@ becomes() { # typed line
 }
 becomes "hcsmoe insp" "hcsmoe inspect "
 becomes "hcsmoe help merge.fre" "hcsmoe help merge.freq "
+becomes "hcsmoe -c config/tiny_hc.ini -s group.linka" "hcsmoe -c config/tiny_hc.ini -s group.linkage="
 becomes "hcsmoe -c config/tiny_hc.ini -s group.simil" "hcsmoe -c config/tiny_hc.ini -s group.similarity_base="
 becomes "hcsmoe -c config/tiny_hc.ini -s group.cluster=kme" "hcsmoe -c config/tiny_hc.ini -s group.cluster=kmeans "
 becomes "hcsmoe eval --js" "hcsmoe eval --json "
