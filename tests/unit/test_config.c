@@ -145,9 +145,9 @@ static void test_values_of_the_demo_are_read(void **state)
 static void test_assignments_replace_and_add_values(void **state)
 {
     const char *const assignments[] = {
-        "plugins.path=" PLUGINS, "run.device=cpu",         "group.num_average_groups=6",
-        "calibration.seed=7",    "run.memory_limit=2G",    "group.hierarchical.linkage=single",
-        "group.start_layer=1",   "output.layout=expanded",
+        ("plugins.path=" PLUGINS), "run.device=cpu",         "group.num_average_groups=6",
+        "calibration.seed=7",      "run.memory_limit=2G",    "group.hierarchical.linkage=single",
+        "group.start_layer=1",     "output.layout=expanded",
     };
     struct config *c;
 

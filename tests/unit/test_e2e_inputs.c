@@ -99,9 +99,9 @@ static void test_wrong_config_json_is_refused(void **state)
                  PARTS("/config.json: model/mixtral: no 'hidden_size'"));
     refuse_model(
         folder_edited(TINY_MIXTRAL, "config.json", "\"hidden_size\": 128", "\"hidden_size\": -128"),
-        2, PARTS("/config.json: mixtral: 'hidden_size' is -128: must be 1.."));
+        2, PARTS("/config.json: model/mixtral: 'hidden_size' is -128: must be 1.."));
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", "\"silu\"", "\"gelu\""), 2,
-                 PARTS("/config.json: mixtral: 'hidden_act' is 'gelu'", "have: silu"));
+                 PARTS("/config.json: model/mixtral: 'hidden_act' is 'gelu'", "have: silu"));
     refuse_model(folder_edited(TINY_MIXTRAL, "config.json", "\"num_hidden_layers\": 4",
                                "\"num_hidden_layers\": 5"),
                  2, PARTS("no tensor 'model.layers.4."));
