@@ -76,7 +76,7 @@ done
 
 refuse 'groups = 3: must be 4 (num_average_groups) to 8 (experts), 0 or auto' -s merge.merge=select -s merge.groups=3
 refuse 'groups = all: must be a number of groups, 0 or auto' -s merge.merge=select -s merge.groups=all
-refuse 'cannot choose it' -s merge.merge=select -s merge.groups=auto
+refuse 'cannot choose' -s merge.merge=select -s merge.groups=auto
 refuse 'no neuron left at width_multiple = 128' -s merge.merge=slim -s merge.width_multiple=128
 refuse '[merge] groups must be 0' -s merge.merge=select -s group.cluster=energy -s group.budget=global -s merge.groups=6
 refuse 'group_limit = 1 leaves 8 groups of 8 experts' -s merge.merge=select -s group.cluster=energy -s group.group_limit=1
