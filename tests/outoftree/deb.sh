@@ -72,7 +72,8 @@ cc $(pkg-config --cflags hcsmoe-plugin) -fPIC -shared -o "$work/home/hcsmoe-merg
     "$(pkg-config --variable=templatedir hcsmoe-plugin)/merge.c"
 clean HCSMOE_PLUGIN_PATH="$work/home" hcsmoe help merge.mine | grep -q power || die "no plugin of my own"
 
-# In a root with nothing but the package and the libraries of its dependencies: no /proc, no /dev, no /etc.
+# In a root with nothing but the package and the libraries of its dependencies: no /proc, no /etc, and of /dev
+# only the folder of shared memory, without which LLVM's OpenMP does not start.
 if [ "$(id -u)" -eq 0 ] && chroot / true 2>/dev/null; then
     xargs ldd <"$work/binaries" 2>/dev/null | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (0x.*/\1/p' | sort -u | while read -r library; do
         to=$root/lib
@@ -80,7 +81,7 @@ if [ "$(id -u)" -eq 0 ] && chroot / true 2>/dev/null; then
         mkdir -p "$to"
         cp -L "$library" "$to"
     done
-    mkdir "$root/tmp"
+    mkdir -p "$root/tmp" "$root/dev/shm"
     chroot "$root" /usr/bin/hcsmoe -q -c /usr/share/hcsmoe/config/tiny_hc.ini -s output.output_path=/tmp/tiny-4x \
         -s output.result_path= -s eval.task=winogrande -s eval.limit=4 >"$work/stdout" || die "it does not run in a bare root"
     expect_file "$root/tmp/tiny-4x/hcsmoe/report.json"
