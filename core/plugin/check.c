@@ -18,6 +18,7 @@
 
 #include "base/path.h"
 #include "base/str.h"
+#include "plugin/blas.h"
 
 #define NAME_MAX_CHARS 64
 #define ID_MAX_CHARS 128
@@ -151,7 +152,7 @@ int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin)
         return HCSMOE_EINVAL;
     }
     mem_free(file);
-    host_single_blas(library);
+    blas_single_thread(library);
     symbol = dlsym(library, "hcsmoe_plugin_v1");
     if (symbol == NULL)
         return fail(HCSMOE_EINVAL,

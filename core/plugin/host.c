@@ -6,7 +6,6 @@
 #include "plugin/host.h"
 
 #include <assert.h>
-#include <dlfcn.h>
 #include <omp.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "plugin/blas.h"
 #include "plugin/crash.h"
 
 /* Pieces of one parallel_for. Their bounds depend on n alone: random numbers drawn inside a piece and the choice of
@@ -313,7 +313,8 @@ int host_open(struct host **out, int threads, uint64_t seed)
         .extension = api_extension,
     };
     host_set_threads(h, threads);
-    host_single_blas(RTLD_DEFAULT);
+    blas_prefer_core();
+    blas_single_thread(NULL);
     *out = h;
     return 0;
 }
@@ -331,17 +332,6 @@ void host_set_threads(struct host *h, int threads)
     /* Loops name their number of threads; this one is what OpenBLAS built on OpenMP takes outside of them, whatever
      * openblas_set_num_threads said: with more than one it cuts products elsewhere and rounds differently. */
     omp_set_num_threads(1);
-}
-
-void host_single_blas(void *library)
-{
-    void *symbol = dlsym(library, "openblas_set_num_threads");
-    void (*set_num_threads)(int) = NULL;
-
-    if (symbol == NULL)
-        return;
-    memcpy(&set_num_threads, &symbol, sizeof symbol);
-    set_num_threads(1);
 }
 
 void host_listen(struct host *h, void (*fn)(void *arg, const char *message), void *arg)

@@ -24,14 +24,12 @@ struct host {
     void *warned_arg;
 };
 
-/* threads 0: all. Sets OpenMP's number of threads and OpenBLAS's to 1 (openblas_set_num_threads by dlsym, if there). */
+/* threads 0: all. Sets OpenMP's number of threads and OpenBLAS's to 1, and says which of its
+ * kernels suit the processor (blas.h): before any plugin is loaded. */
 int host_open(struct host **h, int threads, uint64_t seed) MUST_CHECK;
 void host_close(struct host *h);
 void host_set_threads(struct host *h, int threads);
 void host_set_kernels(struct host *h, const hcsmoe_kernels *k);
-/* OpenBLAS's number of threads to 1, where library (a dlopen handle, with what it depends on; or RTLD_DEFAULT) brings
- * one: a plugin's own is found only through its handle. */
-void host_single_blas(void *library);
 
 /* The frame of a plugin call, on the calling thread (frames nest): names it for messages ("merge/freq, layer 3"; layer
  * -1: without), gives h->random a stream of its own (seed, name, layer: independent of what ran before), owns its

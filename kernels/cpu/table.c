@@ -60,8 +60,8 @@ const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *sim
         return NULL;
     memset(c, 0, sizeof *c);
     c->simd = simd;
-    (void)snprintf(c->name, sizeof c->name, "cpu (%s, %.*s)", simd->name,
-                   (int)(length < 48 ? length : 48), blas);
+    (void)snprintf(c->name, sizeof c->name, "cpu (%s, %.*s %s)", simd->name,
+                   (int)(length < 48 ? length : 48), blas, openblas_get_corename());
     ref_table(&c->table);
     override(&c->table);
     c->table.struct_size = sizeof c->table;

@@ -18,6 +18,7 @@
 #include <hcsmoe/merge.h>
 
 #include "base/mem.h"
+#include "plugin/blas.h"
 #include "plugin/host.h"
 
 enum { MEMBERS_MAX = 8 };
@@ -141,7 +142,7 @@ static const hcsmoe_component *component(const struct bench *b, const char *fold
         (void)fprintf(stderr, "slim_bench: %s\n", dlerror());
         exit(1);
     }
-    host_single_blas(library);
+    blas_single_thread(library);
     memcpy(&entry, &symbol, sizeof entry);
     for (c = entry(&b->host->abi)->components; *c; c++)
         if (strcmp((*c)->name, name) == 0)
