@@ -18,7 +18,8 @@ enum {
     ARENA_ALIGN = 16,
     ARENA_BLOCK_FIRST = 4096,    /* blocks double from here, so that small arenas stay small */
     ARENA_BLOCK_MAX = 1024 * 1024,
-    MAPPED_BYTES = 4 * 1024 * 1024 /* scratch of a kernel call and up: a page fault a page is nothing beside its work */
+    MAPPED_BYTES = 4 * 1024 * 1024, /* scratch of a kernel call and up: its page faults are nothing beside its work */
+    KEPT_BYTES = 16 * MAPPED_BYTES  /* free at the heap's end: smaller blocks, which come again with every call */
 };
 
 struct arena_block {
@@ -30,6 +31,7 @@ struct arena_block {
 void mem_start(void)
 {
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 }
 
 int size_mul(size_t a, size_t b, size_t *out)

@@ -10,8 +10,9 @@
 
 #include "base/error.h"
 
-/* Called once by main: blocks of a few MB and more go back to the system when they are freed. glibc else
- * raises the size from which it does so with every free, and a heap of large blocks fragments. */
+/* Called once by main: blocks of a few MB and more go back to the system when they are freed, smaller ones not before
+ * there are many. glibc else raises the size from which it does so with every free, and a heap of large blocks
+ * fragments; and gives back what the next call needs again. */
 void mem_start(void);
 
 /* a * b into *out; HCSMOE_EINVAL without a message when it overflows. */
