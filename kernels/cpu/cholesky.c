@@ -1,5 +1,5 @@
 /*
- * cholesky.c - products of a matrix with itself, Cholesky factors, and what is done with them.
+ * cholesky.c - Cholesky factors, and what is done with them.
  *
  * All of them work in place, a stripe of the matrix at a time, and leave most of the arithmetic to updates of
  * what remains: tiles that parallel_for spreads. SPDX-License-Identifier: MIT
@@ -16,32 +16,6 @@ static int64_t stripe_of(int64_t n)
     int64_t width = n / STRIPES / 16 * 16;
     width = width < STRIPE_MOST ? width : STRIPE_MOST;
     return width > STRIPE_LEAST ? width : STRIPE_LEAST;
-}
-
-static hcsmoe_status update_part(void *arg, int64_t begin, int64_t end)
-{
-    for (int64_t tile = begin; tile < end; tile++)
-        dense_update_tile(arg, tile);
-    return HCSMOE_OK;
-}
-
-static hcsmoe_status update_run(const hcsmoe_host *h, struct dense_update *u)
-{
-    return h->parallel_for(h, dense_update_tiles(u), update_part, u);
-}
-
-hcsmoe_status cpu_syrk(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, int64_t kk, double alpha,
-                       const void *a, int64_t lda, double beta, void *c, int64_t ldc)
-{
-    struct dense from = {.dtype = dtype, .data = (void *)(uintptr_t)a, .ld = lda};
-    struct dense to = {.dtype = dtype, .data = c, .ld = ldc};
-    hcsmoe_status status = dense_check(k->host, "syrk", &from, kk, n);
-    if (status == HCSMOE_OK)
-        status = dense_check(k->host, "syrk", &to, n, n);
-    if (status != HCSMOE_OK)
-        return status;
-    struct dense_update u = dense_update_of(1, n, kk, alpha, &from, beta, &to);
-    return update_run(k->host, &u);
 }
 
 /* b[m, n] := b (l^T)^-1, and then l^-1 too when both is set: its rows are independent. */
@@ -96,7 +70,7 @@ hcsmoe_status cpu_cholesky(const hcsmoe_kernels *k, uint32_t dtype, int64_t n, v
         struct dense_update u = dense_update_of(0, below, width, -1.0, &s.b, 1.0, &rest);
         status = solve_run(h, below, &s);
         if (status == HCSMOE_OK)
-            status = update_run(h, &u);
+            status = dense_update_run(h, &u);
         if (status == HCSMOE_OK)
             status = cpu_check_cancelled(h);
     }

@@ -16,7 +16,7 @@ void slauum_(const char *uplo, const int *n, float *a, const int *lda, int *info
 void dlauum_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 
 /* Small tiles keep many threads busy; large ones spend less on packing. */
-enum { TILES_A_SIDE = 8, TILE_LEAST = 128, TILE_MOST = 512 };
+enum { TILES_A_SIDE = 8, TILE_LEAST = 256, TILE_MOST = 512 };
 
 struct dense dense_at(const struct dense *d, int64_t row, int64_t column)
 {
@@ -203,4 +203,16 @@ void dense_update_tile(const struct dense_update *u, int64_t tile)
         update_diagonal(u, n, &a, &c);
     else
         gemm(u->trans, u->trans == 0, m, n, u->kk, u->alpha, &a, &b, u->beta, &c);
+}
+
+static hcsmoe_status update_part(void *arg, int64_t begin, int64_t end)
+{
+    for (int64_t tile = begin; tile < end; tile++)
+        dense_update_tile(arg, tile);
+    return HCSMOE_OK;
+}
+
+hcsmoe_status dense_update_run(const hcsmoe_host *h, struct dense_update *u)
+{
+    return h->parallel_for(h, dense_update_tiles(u), update_part, u);
 }

@@ -1,5 +1,6 @@
 /*
- * dense.h - blocks of F32 or F64 matrices and what BLAS and LAPACK do with them, on the calling thread.
+ * dense.h - blocks of F32 or F64 matrices and what BLAS and LAPACK do with them, on the calling thread but for
+ * dense_update_run.
  *
  * Triangles are lower ones of row-major matrices: LAPACK, which counts by columns, takes them for upper ones.
  * Neither reads nor writes the other half. SPDX-License-Identifier: MIT
@@ -54,5 +55,7 @@ struct dense_update dense_update_of(int trans, int64_t n, int64_t kk, double alp
                                     const struct dense *a, double beta, const struct dense *c);
 int64_t dense_update_tiles(const struct dense_update *u);
 void dense_update_tile(const struct dense_update *u, int64_t tile);
+/* All of them, on the host's threads. */
+hcsmoe_status dense_update_run(const hcsmoe_host *h, struct dense_update *u);
 
 #endif

@@ -46,6 +46,13 @@ struct cpu_simd {
      * BF16): for the few rows x where unpacking and packing all of w would cost more than the product. */
     void (*few_rows)(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x, int64_t ldx,
                      const void *w, int64_t ldw, int add, float *y, int64_t ldy);
+
+    /* Products of the columns of a matrix, packed into panels [kk, panel]. panel_product adds up over kk those of
+     * panel_rows columns of one (a: its first of them) with the first `vectors` thirds of another's, as
+     * out[panel_rows, panel]. */
+    int64_t panel, panel_rows;
+    void (*panel_pack)(int64_t kk, const double *a, int64_t ld, double *to);
+    void (*panel_product)(int64_t kk, int vectors, const double *a, const double *b, double *out);
 };
 
 extern const struct cpu_simd simd_plain;  /* any processor */

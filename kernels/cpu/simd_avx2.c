@@ -7,7 +7,8 @@
 #define TARGET __attribute__((target("avx2,fma,f16c")))
 #define OP static inline TARGET
 
-enum { LANES = 8, HALF = 4, MAGIC_BITS = 0x4B400000 };
+enum { LANES = 8, HALF = 4, PANEL_ROWS = 4, MAGIC_BITS = 0x4B400000 };
+#define PANEL_EACH(X) X(0) X(1) X(2) X(3)
 static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS */
 
 typedef __m256 vf;

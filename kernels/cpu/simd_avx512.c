@@ -7,7 +7,8 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")))
 #define OP static inline TARGET
 
-enum { LANES = 16, HALF = 8, MAGIC_BITS = 0x4B400000 };
+enum { LANES = 16, HALF = 8, PANEL_ROWS = 8, MAGIC_BITS = 0x4B400000 };
+#define PANEL_EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS */
 
 typedef __m512 vf;

@@ -8,7 +8,8 @@
 #define TARGET
 #define OP static inline
 
-enum { LANES = 1, HALF = 1, MAGIC_BITS = 0x4B400000 };
+enum { LANES = 1, HALF = 1, PANEL_ROWS = 3, MAGIC_BITS = 0x4B400000 };
+#define PANEL_EACH(X) X(0) X(1) X(2)
 static const float MAGIC = 12582912.0f; /* 1.5 * 2^23, whose bits are MAGIC_BITS */
 
 typedef float vf;
