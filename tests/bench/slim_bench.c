@@ -1,10 +1,11 @@
 /*
  * slim_bench.c - what selecting and refitting the neurons of one group takes, beside the
- * multiply-adds of the method's formulas at the rate that the kernels reach.
+ * multiply-adds of the method's formulas at the rate that the BLAS's own operations reach at the shape
+ * of each step.
  *
  * usage: slim_bench PLUGINS WIDTH FFN KEPT MEMBERS TOKENS [repeat=N] [key=value ...]; OMP_NUM_THREADS.
  * One member: slim, else select. Experts and activations are random, and activations cost nothing.
- * Product and merge take turns; the best of each counts.
+ * They and the merge take turns; the best of each counts.
  * SPDX-License-Identifier: MIT
  */
 #include <dlfcn.h>
@@ -31,6 +32,7 @@ struct clock {
 struct bench {
     struct host *host;
     const hcsmoe_kernels *k;
+    void *blas; /* the library that has brought it */
     int64_t width, ffn, kept, members, tokens;
     uint64_t random;
     float *hidden[MEMBERS_MAX], *factors, *weights;
@@ -127,8 +129,8 @@ static hcsmoe_status show(const hcsmoe_merge_args *a, uint32_t want,
     return HCSMOE_OK;
 }
 
-static const hcsmoe_component *component(const struct bench *b, const char *folder,
-                                         const char *file, const char *name)
+static const hcsmoe_component *component(struct bench *b, const char *folder, const char *file,
+                                         const char *name)
 {
     char path[4096];
     const hcsmoe_component *const *c;
@@ -143,6 +145,8 @@ static const hcsmoe_component *component(const struct bench *b, const char *fold
         exit(1);
     }
     blas_single_thread(library);
+    if (!b->blas)
+        b->blas = library;
     memcpy(&entry, &symbol, sizeof entry);
     for (c = entry(&b->host->abi)->components; *c; c++)
         if (strcmp((*c)->name, name) == 0)
@@ -176,50 +180,127 @@ static void *options(const hcsmoe_component *c, char **argv, int argc)
     return opts;
 }
 
-/* FLOP per second of wall time and of processor time, the better of three, of a product of [n, n] with
- * itself. */
-static struct clock rate(const struct bench *b, uint32_t dtype)
-{
-    const int64_t n = 1536;
-    const int64_t bytes = n * n * (dtype == HCSMOE_DTYPE_F64 ? 8 : 4);
-    void *x = block(bytes), *y = block(bytes);
-    struct clock best = {0, 0};
-    int64_t i;
-    int round;
+/* A step of the method: its multiply-adds by the formulas, and the BLAS's own operation of the shape that it works on:
+ * a product, or the inverse by a Cholesky factor of a matrix with k = 0. */
+struct step {
+    double flops;
+    int trans_a;
+    int64_t m, n, k;
+    struct clock rate; /* FLOP per second that this operation reaches */
+};
 
-    for (i = 0; i < n * n; i++)
-        if (dtype == HCSMOE_DTYPE_F64)
-            ((double *)x)[i] = (double)(i % 7);
-        else
-            ((float *)x)[i] = (float)(i % 7);
-    for (round = 0; round < 3; round++) {
-        const struct clock start = now();
-        struct clock spent;
-        const double flops = 2.0 * (double)n * (double)n * (double)n;
-        hcsmoe_status status = dtype == HCSMOE_DTYPE_F64
-                                   ? b->k->dgemm(b->k, 0, 0, n, n, n, 1, x, n, x, n, 0, y, n)
-                                   : b->k->sgemm(b->k, 0, 0, n, n, n, 1, x, n, x, n, 0, y, n);
-        if (status != HCSMOE_OK)
-            quit("product");
-        spent = since(start);
-        best.wall = fmax(best.wall, flops / spent.wall);
-        best.cpu = fmax(best.cpu, flops / spent.cpu);
-    }
-    mem_free(x);
-    mem_free(y);
-    return best;
+enum { STEPS = 4, SIDE_MOST = 1536, TILE_ROWS = 1024 };
+
+static int64_t side(double n)
+{
+    return n < SIDE_MOST ? (int64_t)n : SIDE_MOST;
 }
 
-/* Multiply-adds of the formulas; pool bounds what is selected from. */
-static double formula(const struct bench *b, double pool)
+/* pool bounds what is selected from. */
+static void steps_of(const struct bench *b, double pool, struct step *s)
 {
     const double f = (double)b->ffn, kept = (double)b->kept, d = (double)b->width;
     const double m = b->members == 1 ? f : fmin((double)b->members, pool) * f;
     const double t = (double)b->tokens;
-    const double refit = kept * kept * kept / 3 + 2 * d * kept * kept;
 
-    return t * m * m / 2 + (b->members == 1 ? 0 : t * d * m) + m * m * m +
-           (m * m * m - kept * kept * kept) / 3 + d * (m * m - kept * kept) / 2 + refit;
+    /* H and C of the tokens, a tile of them at a time */
+    s[0] = (struct step){t * m * m + (b->members == 1 ? 0 : 2 * t * d * m),
+                         1,
+                         side(m),
+                         side(m),
+                         t < TILE_ROWS ? (int64_t)t : TILE_ROWS,
+                         {0, 0}};
+    s[1] = (struct step){2 * m * m * m, 0, side(m), side(m), 0, {0, 0}}; /* inverse */
+    /* elimination */
+    s[2] = (struct step){2 * ((m * m * m - kept * kept * kept) / 3 + d * (m * m - kept * kept) / 2),
+                         0,
+                         side(m),
+                         side(m),
+                         side(m),
+                         {0, 0}};
+    /* refit */
+    s[3] = (struct step){2 * (kept * kept * kept / 3 + 2 * d * kept * kept),
+                         0,
+                         side(d),
+                         side(kept),
+                         side(kept),
+                         {0, 0}};
+}
+
+/* The BLAS's: it comes with the plugin of the kernels. */
+struct lapack {
+    void (*factor)(const char *uplo, const int *n, void *a, const int *lda, int *info);
+    void (*invert)(const char *uplo, const int *n, void *a, const int *lda, int *info);
+};
+
+static struct lapack lapack_of(const struct bench *b, uint32_t dtype)
+{
+    const int is_double = dtype == HCSMOE_DTYPE_F64;
+    void *factor = dlsym(b->blas, is_double ? "dpotrf_" : "spotrf_");
+    void *invert = dlsym(b->blas, is_double ? "dpotri_" : "spotri_");
+    struct lapack l;
+
+    if (!factor || !invert)
+        quit("no LAPACK");
+    memcpy(&l.factor, &factor, sizeof factor);
+    memcpy(&l.invert, &invert, sizeof invert);
+    return l;
+}
+
+/* Once: x of ones, or of ones and a diagonal of n. */
+static struct clock run(const struct bench *b, uint32_t dtype, const struct step *s, void *x,
+                        void *y, void *z)
+{
+    const int64_t m = s->m, n = s->n, k = s->k, lda = s->trans_a ? m : k;
+    const int side = (int)n;
+    struct clock start;
+    hcsmoe_status status = HCSMOE_OK;
+    int info = 0;
+
+    if (k == 0) {
+        const struct lapack l = lapack_of(b, dtype);
+        int64_t i;
+        for (i = 0; i < n * n; i++)
+            if (dtype == HCSMOE_DTYPE_F64)
+                ((double *)z)[i] = i % (n + 1) == 0 ? (double)n : 1;
+            else
+                ((float *)z)[i] = i % (n + 1) == 0 ? (float)n : 1;
+        start = now();
+        l.factor("U", &side, z, &side, &info);
+        l.invert("U", &side, z, &side, &info);
+    } else {
+        start = now();
+        status = dtype == HCSMOE_DTYPE_F64
+                     ? b->k->dgemm(b->k, s->trans_a, 0, m, n, k, 1, x, lda, y, n, 0, z, n)
+                     : b->k->sgemm(b->k, s->trans_a, 0, m, n, k, 1, x, lda, y, n, 0, z, n);
+    }
+    if (status != HCSMOE_OK || info != 0)
+        quit("the BLAS");
+    return since(start);
+}
+
+/* The better of it and of s->rate. */
+static void rate(const struct bench *b, uint32_t dtype, struct step *s)
+{
+    const int64_t size = dtype == HCSMOE_DTYPE_F64 ? 8 : 4;
+    const int64_t m = s->m, n = s->n, k = s->k;
+    const double flops = 2.0 * (double)m * (double)n * (double)(k > 0 ? k : n);
+    void *x = block(m * k * size + 1), *y = block(k * n * size + 1), *z = block(m * n * size);
+    int64_t i;
+    int round;
+
+    for (i = 0; i < m * k * size / 4; i++)
+        ((float *)x)[i] = 1;
+    for (i = 0; i < k * n * size / 4; i++)
+        ((float *)y)[i] = 1;
+    for (round = 0; round < 3; round++) {
+        const struct clock spent = run(b, dtype, s, x, y, z);
+        s->rate.wall = fmax(s->rate.wall, flops / spent.wall);
+        s->rate.cpu = fmax(s->rate.cpu, flops / spent.cpu);
+    }
+    mem_free(x);
+    mem_free(y);
+    mem_free(z);
 }
 
 static hcsmoe_tensor random_matrix(struct bench *b, int64_t rows, int64_t columns)
@@ -302,14 +383,14 @@ static void group_open(struct bench *b, struct group *g)
                                   .total = &g->total};
 }
 
-/* The better of merging and of the product, which take turns. */
+/* The best of merging and of the products, which take turns. */
 static void measure(struct bench *b, const hcsmoe_merge_ops *ops, void *self, struct group *g,
-                    uint32_t dtype, int repeats, struct clock *best, struct clock *gemm)
+                    uint32_t dtype, int repeats, struct clock *best, struct step *steps)
 {
     *best = (struct clock){INFINITY, INFINITY};
-    *gemm = (struct clock){0, 0};
     for (; repeats > 0; repeats--) {
         struct clock start, spent;
+        int i;
         b->shown = (struct clock){0, 0};
         host_enter(b->host, "bench", -1);
         start = now();
@@ -320,27 +401,29 @@ static void measure(struct bench *b, const hcsmoe_merge_ops *ops, void *self, st
             quit("leave");
         best->wall = fmin(best->wall, spent.wall - b->shown.wall);
         best->cpu = fmin(best->cpu, spent.cpu - b->shown.cpu);
-        spent = rate(b, dtype);
-        gemm->wall = fmax(gemm->wall, spent.wall);
-        gemm->cpu = fmax(gemm->cpu, spent.cpu);
+        for (i = 0; i < STEPS; i++)
+            rate(b, dtype, &steps[i]);
     }
 }
 
 static void report(struct bench *b, const hcsmoe_component *c, const void *opts, double pool,
                    int repeats)
 {
+    static const char *const names[STEPS] = {"Gram matrix", "inverse", "elimination", "refit"};
     const hcsmoe_merge_ops *ops = c->ops;
     const hcsmoe_merge_shape shape = {
         .struct_size = sizeof shape, .n_target = 1, .n_experts = 1, .ffn = b->kept};
     const double selected = (double)b->ffn * (b->members > 1 ? pool : 1);
-    const double flops = 2 * formula(b, pool);
     hcsmoe_merge_cost cost = {.struct_size = sizeof cost};
+    struct clock best, limit = {0, 0};
+    struct step steps[STEPS];
     struct rusage before, after;
-    struct clock best, gemm;
     struct group g;
     void *self = NULL;
+    int i;
 
     group_open(b, &g);
+    steps_of(b, pool, steps);
     host_enter(b->host, "bench", -1);
     if (c->create(&b->host->abi, opts, &self) != HCSMOE_OK ||
         ops->cost(self, &b->host->abi, &g.dims, &shape, b->members, &cost) != HCSMOE_OK ||
@@ -348,17 +431,24 @@ static void report(struct bench *b, const hcsmoe_component *c, const void *opts,
         quit("create");
     getrusage(RUSAGE_SELF, &before);
     measure(b, ops, self, &g, selected > 11585 ? HCSMOE_DTYPE_F32 : HCSMOE_DTYPE_F64, repeats,
-            &best, &gemm);
+            &best, steps);
     getrusage(RUSAGE_SELF, &after);
     printf("%s: D %lld, F %lld -> %lld, %lld members, %lld tokens: loss %.4f\n", c->name,
            (long long)b->width, (long long)b->ffn, (long long)b->kept, (long long)b->members,
            (long long)b->tokens, g.loss / g.total);
-    printf("wall %.4g s, processor %.4g s; formulas at the rate of gemm: %.4g s (x%.2f), %.4g s "
+    for (i = 0; i < STEPS; i++) {
+        printf("%s: %.3g FLOP; %s [%lld, %lld, %lld] %.1f GFLOP/s\n", names[i], steps[i].flops,
+               steps[i].k > 0 ? "gemm" : "potrf, potri", (long long)steps[i].m,
+               (long long)steps[i].n, (long long)(steps[i].k > 0 ? steps[i].k : steps[i].n),
+               steps[i].rate.cpu / 1e9);
+        limit.wall += steps[i].flops / steps[i].rate.wall;
+        limit.cpu += steps[i].flops / steps[i].rate.cpu;
+    }
+    printf("wall %.4g s, processor %.4g s; formulas at the BLAS's rates: %.4g s (x%.2f), %.4g s "
            "(x%.2f)\n",
-           best.wall, best.cpu, flops / gemm.wall, best.wall * gemm.wall / flops, flops / gemm.cpu,
-           best.cpu * gemm.cpu / flops);
-    printf("gemm %.1f GFLOP/s; plan: %.3g FLOP, %.1f MB; peak grew by %.1f MB\n", gemm.wall / 1e9,
-           cost.flops, (double)cost.bytes / 1e6,
+           best.wall, best.cpu, limit.wall, best.wall / limit.wall, limit.cpu,
+           best.cpu / limit.cpu);
+    printf("plan: %.3g FLOP, %.1f MB; peak grew by %.1f MB\n", cost.flops, (double)cost.bytes / 1e6,
            (double)(after.ru_maxrss - before.ru_maxrss) * 1024 / 1e6);
 }
 
@@ -371,6 +461,7 @@ int main(int argc, char **argv)
     double pool = 2;
     int i, repeats = 1;
 
+    mem_start();
     if (argc < 7) {
         (void)fputs("usage: slim_bench PLUGINS WIDTH FFN KEPT MEMBERS TOKENS [repeat=N] "
                     "[key=value ...]\n",

@@ -1,29 +1,33 @@
 /*
  * collect.c - H, C and d from the group's tokens.
  *
- * Tokens are gathered until ROWS of them are there, whatever the size of the host's tiles. Their
+ * Tokens are gathered until some hundreds of them are there, whatever the size of the host's tiles. Their
  * products are added up in double; where H is kept in float, each sum has a second float for what
  * rounding took from the first. SPDX-License-Identifier: MIT
  */
 #include "neurons.h"
+
+/* Up to this many neurons a quarter of the rows is enough for a product, and they stay in the cache until then. */
+enum { NARROW_MOST = 512 };
 
 struct collect {
     const struct work *w;
     struct gram *g;
     const hcsmoe_tensor *gate, *up; /* NULL: the members' own neurons */
     int64_t n_sources;
-    int64_t *first;  /* [sources + 1] rows of H that a source, here a member, has */
-    void *phi;       /* [ROWS, M] */
-    void *r;         /* [ROWS, D]; the others below: of a tile */
-    float *made;     /* [tile, F] h of gate and up */
-    float *output;   /* [tile, D] */
-    float *in, *out; /* [tile, F], [tile, D] what one member has to do */
-    int64_t *rows;   /* [tile] */
-    float *scale;    /* [tile] */
-    int64_t *used;   /* [tile] tokens that are not left out */
-    double *sum;     /* [tile] of the members' weights */
-    double *square;  /* [tile] r^2 */
-    float *product;  /* [STRIP, max(M, D)] */
+    int64_t *first;    /* [sources + 1] rows of H that a source, here a member, has */
+    void *phi;         /* [rows_most, M] */
+    void *r;           /* [rows_most, D]; the others below: of a tile */
+    float *made;       /* [tile, F] h of gate and up */
+    float *output;     /* [tile, D] */
+    float *in, *out;   /* [tile, F], [tile, D] what one member has to do */
+    int64_t *rows;     /* [tile] */
+    float *scale;      /* [tile] */
+    int64_t *used;     /* [tile] tokens that are not left out */
+    double *sum;       /* [tile] of the members' weights */
+    double *square;    /* [tile] r^2 */
+    float *product;    /* [STRIP, max(M, D)] */
+    int64_t rows_most; /* that are gathered */
     int64_t n_used, filled, seen;
     /* of the part that is being filled in */
     const hcsmoe_group_tile *tile;
@@ -224,7 +228,8 @@ static hcsmoe_status collect_tile(void *arg, const hcsmoe_group_tile *tile)
         status = tile_output(c, tile);
     for (c->begin = 0; c->begin < c->n_used && status == HCSMOE_OK; c->begin += n) {
         struct d_job d = {.c = c};
-        n = c->n_used - c->begin < ROWS - c->filled ? c->n_used - c->begin : ROWS - c->filled;
+        n = c->n_used - c->begin < c->rows_most - c->filled ? c->n_used - c->begin
+                                                            : c->rows_most - c->filled;
         d.n = n;
         status = spread(w, n, c->g->n + w->width, fill_part, c);
         if (status == HCSMOE_OK && !c->gate && !c->g->single)
@@ -232,7 +237,7 @@ static hcsmoe_status collect_tile(void *arg, const hcsmoe_group_tile *tile)
         for (i = 0; i < n && c->r; i++)
             c->g->total += c->square[c->used[c->begin + i]];
         c->filled += n;
-        if (status == HCSMOE_OK && c->filled == ROWS)
+        if (status == HCSMOE_OK && c->filled == c->rows_most)
             status = flush(c);
     }
     c->source = NULL;
@@ -248,10 +253,11 @@ static hcsmoe_status collect_open(struct collect *c)
     const int r = !c->g->single;
     int64_t j, e = 0;
 
+    c->rows_most = n <= NARROW_MOST ? ROWS / 4 : ROWS;
     c->n_sources = c->gate ? 1 : members;
     c->first = h->scratch(h, (size_t)(c->n_sources + 1) * sizeof *c->first);
-    c->phi = h->alloc(h, (size_t)(ROWS * n) * w->size);
-    c->r = r ? h->alloc(h, (size_t)(ROWS * w->width) * w->size) : NULL;
+    c->phi = h->alloc(h, (size_t)(c->rows_most * n) * w->size);
+    c->r = r ? h->alloc(h, (size_t)(c->rows_most * w->width) * w->size) : NULL;
     c->made = c->gate ? h->alloc(h, (size_t)(tile * w->ffn) * 4) : NULL;
     c->output = r ? h->alloc(h, (size_t)(tile * w->width) * 4) : NULL;
     c->in = r ? h->alloc(h, (size_t)(tile * w->ffn) * 4) : NULL;

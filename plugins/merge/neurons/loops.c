@@ -9,16 +9,61 @@ enum { SPREAD_LEAST = 1 << 18 };
 
 enum { TILE = 64 }; /* of a matrix that is read along columns: it stays in the cache */
 
+/* One type on one instruction set. */
+struct loops {
+    void (*gather)(void *out, const float *in, const int64_t *index, int64_t n,
+                   const double *factor, double scale);
+    double (*dot)(const void *x, const void *y, int64_t n);
+    double (*subtract)(void *row, const void *x, int64_t count, const double *factor, int64_t n);
+    void (*add_squares)(double *sum, const void *x, int64_t n, double factor);
+    void (*add_scaled)(void *sum, const void *x, int64_t n, double factor);
+    void (*mirror)(void *a, int64_t ld, int64_t n, int64_t begin, int64_t end);
+    void (*transpose)(void *out, int64_t ldo, const void *in, int64_t ldi, int64_t rows,
+                      int64_t begin, int64_t end);
+    void (*exchange)(void *a, int64_t ld, int64_t n, int64_t i, int64_t k);
+};
+
+typedef float float4 __attribute__((vector_size(16)));
+typedef double double4 __attribute__((vector_size(32)));
+
+#define TARGET
 #define REAL float
+#define VECTOR float4
 #define NAME(loop) loop##_float
 #include "loops_body.h"
 #undef REAL
+#undef VECTOR
 #undef NAME
 #define REAL double
+#define VECTOR double4
 #define NAME(loop) loop##_double
 #include "loops_body.h"
+#undef TARGET
 #undef REAL
+#undef VECTOR
 #undef NAME
+#define TARGET __attribute__((target("avx2,fma")))
+#define REAL float
+#define VECTOR float4
+#define NAME(loop) loop##_float_avx2
+#include "loops_body.h"
+#undef REAL
+#undef VECTOR
+#undef NAME
+#define REAL double
+#define VECTOR double4
+#define NAME(loop) loop##_double_avx2
+#include "loops_body.h"
+
+const struct loops *loops_of(uint32_t dtype)
+{
+    const int is_double = dtype == HCSMOE_DTYPE_F64;
+
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return is_double ? &loops_double_avx2 : &loops_float_avx2;
+    return is_double ? &loops_double : &loops_float;
+}
 
 hcsmoe_status spread(const struct work *w, int64_t n, int64_t each,
                      hcsmoe_status (*fn)(void *arg, int64_t begin, int64_t end), void *arg)
@@ -54,39 +99,33 @@ void set(const struct work *w, void *base, int64_t offset, double value)
 void gather(const struct work *w, void *out, const float *in, const int64_t *index, int64_t n,
             const double *factor, double scale)
 {
-    if (is_double(w))
-        gather_double(out, in, index, n, factor, scale);
-    else
-        gather_float(out, in, index, n, factor, scale);
+    w->loops->gather(out, in, index, n, factor, scale);
 }
 
 double dot(const struct work *w, const void *x, const void *y, int64_t n)
 {
-    return is_double(w) ? dot_double(x, y, n) : dot_float(x, y, n);
+    return w->loops->dot(x, y, n);
+}
+
+double subtract(const struct work *w, void *row, const void *x, int64_t count, const double *factor,
+                int64_t n)
+{
+    return w->loops->subtract(row, x, count, factor, n);
 }
 
 void add_squares(const struct work *w, double *sum, const void *x, int64_t n, double factor)
 {
-    if (is_double(w))
-        add_squares_double(sum, x, n, factor);
-    else
-        add_squares_float(sum, x, n, factor);
+    w->loops->add_squares(sum, x, n, factor);
 }
 
-void add(const struct work *w, void *sum, const void *x, int64_t n)
+void add_scaled(const struct work *w, void *sum, const void *x, int64_t n, double factor)
 {
-    if (is_double(w))
-        add_double(sum, x, n);
-    else
-        add_float(sum, x, n);
+    w->loops->add_scaled(sum, x, n, factor);
 }
 
 void exchange(const struct work *w, void *a, int64_t ld, int64_t n, int64_t i, int64_t k)
 {
-    if (is_double(w))
-        exchange_double(a, ld, n, i, k);
-    else
-        exchange_float(a, ld, n, i, k);
+    w->loops->exchange(a, ld, n, i, k);
 }
 
 void exchange_rows(const struct work *w, void *a, int64_t ld, int64_t i, int64_t k)
@@ -119,10 +158,7 @@ static hcsmoe_status mirror_part(void *arg, int64_t begin, int64_t end)
 
     for (tile = begin; tile < end; tile++) {
         const int64_t row = tile * TILE, last = row + TILE < j->n ? row + TILE : j->n;
-        if (is_double(j->w))
-            mirror_double(j->a, j->ld, j->n, row, last);
-        else
-            mirror_float(j->a, j->ld, j->n, row, last);
+        j->w->loops->mirror(j->a, j->ld, j->n, row, last);
     }
     return HCSMOE_OK;
 }
@@ -150,10 +186,7 @@ static hcsmoe_status transpose_part(void *arg, int64_t begin, int64_t end)
         const int64_t rows = j->rows - row < TILE ? j->rows - row : TILE;
         void *out = at(j->w, j->out, row);
         const void *in = at(j->w, j->in, row * j->ldi);
-        if (is_double(j->w))
-            transpose_double(out, j->ldo, in, j->ldi, rows, begin, end);
-        else
-            transpose_float(out, j->ldo, in, j->ldi, rows, begin, end);
+        j->w->loops->transpose(out, j->ldo, in, j->ldi, rows, begin, end);
     }
     return HCSMOE_OK;
 }

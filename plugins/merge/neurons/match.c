@@ -30,7 +30,7 @@ static void add_moments(const struct matching *x, int64_t member, const double *
     int64_t t;
 
     for (t = 0; t < n; t++) {
-        add(x->w, &x->sum[member * ffn], h + t * ffn, ffn);
+        add_scaled(x->w, &x->sum[member * ffn], h + t * ffn, ffn, 1);
         add_squares(x->w, &x->square[member * ffn], h + t * ffn, ffn, 1);
     }
 }
@@ -254,6 +254,7 @@ hcsmoe_status match_members(const struct work *w, int64_t reference, int assign,
 
     exact.dtype = HCSMOE_DTYPE_F64;
     exact.size = sizeof(double);
+    exact.loops = loops_of(HCSMOE_DTYPE_F64);
     status = matching_open(&x, &like);
     for (i = 0; i < ffn; i++)
         partner[reference * ffn + i] = (int32_t)i;

@@ -60,11 +60,12 @@ struct work {
     const hcsmoe_kernels *k;
     const hcsmoe_merge_args *a;
     const neurons_opts *o;
-    int64_t width, ffn, kept; /* D, F, F' */
-    uint32_t dtype;           /* of the arithmetic */
-    size_t size;              /* of one of its numbers */
-    int64_t block;            /* rows of the down projection that are done at once */
-    double bytes_most;        /* of matrices in double */
+    int64_t width, ffn, kept;  /* D, F, F' */
+    uint32_t dtype;            /* of the arithmetic */
+    size_t size;               /* of one of its numbers */
+    const struct loops *loops; /* on them */
+    int64_t block;             /* rows of the down projection that are done at once */
+    double bytes_most;         /* of matrices in double */
 };
 
 struct gram {
@@ -83,6 +84,8 @@ struct gram {
 };
 
 /* loops.c: numbers of the work's dtype. */
+struct loops;
+const struct loops *loops_of(uint32_t dtype);
 /* parallel_for over n rows of `each` numbers, unless that is too little to divide. */
 hcsmoe_status spread(const struct work *w, int64_t n, int64_t each,
                      hcsmoe_status (*fn)(void *arg, int64_t begin, int64_t end), void *arg);
@@ -93,8 +96,12 @@ void set(const struct work *w, void *base, int64_t offset, double value);
 void gather(const struct work *w, void *out, const float *in, const int64_t *index, int64_t n,
             const double *factor, double scale);
 double dot(const struct work *w, const void *x, const void *y, int64_t n);
+/* row -= the sum of factor[k] x[k], of x[count, n]; what is left, squared and summed. */
+double subtract(const struct work *w, void *row, const void *x, int64_t count, const double *factor,
+                int64_t n);
 void add_squares(const struct work *w, double *sum, const void *x, int64_t n, double factor);
-void add(const struct work *w, void *sum, const void *x, int64_t n);
+/* sum += factor x */
+void add_scaled(const struct work *w, void *sum, const void *x, int64_t n, double factor);
 void exchange(const struct work *w, void *a, int64_t ld, int64_t n, int64_t i, int64_t k);
 void exchange_rows(const struct work *w, void *a, int64_t ld, int64_t i, int64_t k);
 hcsmoe_status mirror(const struct work *w, void *a, int64_t ld, int64_t n);

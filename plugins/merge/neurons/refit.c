@@ -142,7 +142,7 @@ static hcsmoe_status refine(struct refitting *f, int64_t rows)
     if (status == HCSMOE_OK)
         status = k->cholesky_solve(k, w->dtype, rows, kept, f->g->other, kept, step, kept);
     for (i = 0; i < rows && status == HCSMOE_OK; i++)
-        add(w, at(w, f->x, i * kept), at(w, step, i * kept), kept);
+        add_scaled(w, at(w, f->x, i * kept), at(w, step, i * kept), kept, 1);
     return status;
 }
 
@@ -173,7 +173,7 @@ static hcsmoe_status write_rows(const struct refitting *f, int64_t row, int64_t 
     int64_t i;
 
     for (i = 0; i < rows; i++)
-        add(w, at(w, f->x, i * w->kept), at(w, f->w0, i * w->kept), w->kept);
+        add_scaled(w, at(w, f->x, i * w->kept), at(w, f->w0, i * w->kept), w->kept, 1);
     to.data = (char *)to.data + row * to.stride[0] * (int64_t)hcsmoe_dtype_size(to.dtype);
     to.shape[0] = rows;
     return w->k->convert(w->k, &from, &to);

@@ -18,6 +18,7 @@ void work_open(struct work *w, const struct neurons *self, const hcsmoe_host *h,
     w->bytes_most = self->bytes_most;
     w->size = (size_t)arithmetic_size(w->bytes_most, n);
     w->dtype = w->size == 8 ? HCSMOE_DTYPE_F64 : HCSMOE_DTYPE_F32;
+    w->loops = loops_of(w->dtype);
 }
 
 void warn_few_tokens(const struct work *w)
