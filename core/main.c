@@ -9,25 +9,26 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "base/version.h"
 #include "cmd/cmd.h"
 #include "plugin/crash.h"
 
 const struct command commands[] = {
-    {"run", "hcsmoe [run] -c FILE [-s section.key=value ...]", "the whole pipeline", "cs", 0, 0,
-     cmd_run},
+    {"run", "hcsmoe [run] -c FILE [-s section.key=value ...] [--trace OUT]", "the whole pipeline",
+     "cst", 0, 0, cmd_run},
     {"check", "hcsmoe check -c FILE [-s ...]",
      "reads everything that can be wrong, prints the plan, writes nothing", "cs", 0, 0, cmd_check},
     {"config", "hcsmoe config -c FILE [-s ...]",
      "every key with its effective value and where it came from", "cs", 0, 0, cmd_config},
-    {"eval", "hcsmoe eval -m FOLDER -c FILE [--json OUT] [-s ...]",
-     "only [eval], on any checkpoint", "cmjs", 0, 0, cmd_eval},
+    {"eval", "hcsmoe eval -m FOLDER -c FILE [--json OUT] [--trace OUT] [-s ...]",
+     "only [eval], on any checkpoint", "cmjst", 0, 0, cmd_eval},
     {"score", "hcsmoe score -m FOLDER [-c FILE] < requests.jsonl",
-     "log-likelihoods of your own requests", "cms", 0, 0, cmd_score},
+     "log-likelihoods of your own requests", "cmst", 0, 0, cmd_score},
     {"tokenize", "hcsmoe tokenize -m FOLDER [--no-special] [--lines] < text",
      "token ids, a JSON array", "mnl", 0, 0, cmd_tokenize},
     {"sweep", "hcsmoe sweep -c FILE --set section.key=a,b ... [--json OUT] [--write] [-s ...]",
-     "the product of settings of [group] and [merge], from one calibration", "cjsSw", 0, 0,
+     "the product of settings of [group] and [merge], from one calibration", "cjsSwt", 0, 0,
      cmd_sweep},
     {"inspect", "hcsmoe inspect FOLDER", "what a checkpoint is, and how it was made", "s", 1, 1,
      cmd_inspect},
@@ -137,6 +138,8 @@ static int args_parse(struct args *a, int argc, char **argv)
             letter = 'm', a->model = value;
         else if (option_takes(argv, argc, &i, "--json", &value))
             letter = 'j', a->json = value;
+        else if (option_takes(argv, argc, &i, "--trace", &value))
+            letter = 't', a->trace = value;
         else if (option_takes(argv, argc, &i, "--plugin", &value)) {
             if (value && a->n_plugins < REPEATED_MAX)
                 a->plugins[a->n_plugins++] = value;
@@ -197,5 +200,9 @@ int main(int argc, char **argv)
         return say_usage(&a, "no command");
     if ((int)a.n_words < a.command->words_least || (int)a.n_words > a.command->words_most)
         return say_usage(&a, "%zu arguments", a.n_words);
-    return a.command->run(&a);
+    if (a.trace && trace_open(a.trace))
+        return say_failure(HCSMOE_EINVAL, false);
+    const int done = a.command->run(&a);
+    /* Also of a run that failed: that is when one wants to know. */
+    return trace_close() && done == EXIT_DONE ? say_failure(HCSMOE_EFAILED, true) : done;
 }

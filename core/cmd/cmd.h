@@ -18,7 +18,7 @@ struct command;
 /* Arguments of all commands; what a command does not take, it refuses. Strings are argv's. */
 struct args {
     const struct command *command;
-    const char *ini, *model, *json; /* -c, -m, --json */
+    const char *ini, *model, *json, *trace; /* -c, -m, --json, --trace */
     const char **sets, **plugins;   /* -s, --plugin */
     size_t n_sets, n_plugins;
     const char **words; /* what is left */
@@ -31,7 +31,7 @@ struct args {
 struct command {
     const char *name, *usage, *summary;
     const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special,
-                          S --set, w --write, k --markdown */
+                          t --trace, S --set, w --write, k --markdown */
     int words_least, words_most;
     int (*run)(const struct args *a);
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/trace.h"
 
 /* Largest sizes over all layers: what a workspace must hold for each row. */
 struct row_sizes {
@@ -282,15 +283,19 @@ int decoder_layer(const struct model *m, const struct layer *l, const struct bat
     const hcsmoe_kernels *k = m->k;
     const struct layer_source *s = &m->layers[l->index];
     const int64_t n = c->n_tokens, width = m->desc.width;
+    double t = trace_begin();
     int status =
         k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_ATTN_NORM], m->desc.norm_eps, w->norm);
 
+    t = trace_end("norm", l->index, t);
     if (!status)
         status =
             m->ops->attention ? attention_own(m, l, b, c, w, x) : attention_run(m, l, b, c, w, x);
+    t = trace_end("attention", l->index, t);
     if (!status)
         status =
             k->rmsnorm(k, n, width, x, &l->role[HCSMOE_ROLE_FFN_NORM], m->desc.norm_eps, w->norm);
+    t = trace_end("norm", l->index, t);
     if (status)
         return status;
     if (!s->desc.is_moe) {
@@ -305,7 +310,9 @@ int decoder_layer(const struct model *m, const struct layer *l, const struct bat
                                    &l->role[HCSMOE_ROLE_DENSE_DOWN],
                                    NULL,
                                    x};
-        return k->mlp(k, &a);
+        status = k->mlp(k, &a);
+        (void)trace_end("mlp", l->index, t);
+        return status;
     }
     float *probabilities = observer && observer->probabilities ? w->probabilities : NULL;
     struct tap tap = {.layer = l->index,
@@ -317,12 +324,18 @@ int decoder_layer(const struct model *m, const struct layer *l, const struct bat
                       .ids = w->ids,
                       .weights = w->weights};
     status = route_run(m, l, w, n, w->norm, probabilities);
-    if (!status && observer)
+    t = trace_end("router", l->index, t);
+    if (!status && observer) {
         status = observer->see(observer->arg, l, &tap);
+        t = trace_end("statistics", l->index, t);
+    }
     if (!status)
         status = experts_run(m, l, w, n, w->norm, tap.hidden_sum, x);
-    if (!status && observer && observer->after)
+    t = trace_end("experts", l->index, t);
+    if (!status && observer && observer->after) {
         status = observer->after(observer->arg, l, &tap, x);
+        (void)trace_end("statistics", l->index, t);
+    }
     return status;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
 
 enum {
     HEAD_ROWS = 1024
@@ -113,6 +114,7 @@ int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int
         const int64_t rows = n - i < HEAD_ROWS ? n - i : HEAD_ROWS;
         if (host_cancelled())
             status = fail(HCSMOE_ECANCELLED, "interrupted");
+        const double t = trace_begin();
         if (!status)
             status = k->gather(k, rows, width, f->x, row + i, x);
         if (!status)
@@ -120,6 +122,7 @@ int forward_logprobs(struct forward *f, int64_t n, const int64_t *row, const int
         if (!status)
             status =
                 k->token_logprobs(k, rows, width, x, &head, target + i, logprob + i, greedy + i);
+        (void)trace_end("head", -1, t);
     }
     if (x)
         k->free(k, x);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "model/model.h"
 
 static hcsmoe_tensor entry_view(const struct st_entry *e, void *bytes)
@@ -203,6 +204,7 @@ static void *reader_main(void *arg)
         pthread_mutex_unlock(&r->lock);
         const double begin = now_s();
         const int status = layer_read(r->m, i, &r->slot[i % 2]);
+        (void)trace_end("read", i, begin);
         pthread_mutex_lock(&r->lock);
         r->seconds += now_s() - begin;
         if (status) {
@@ -239,8 +241,10 @@ int layers_next(struct layer_reader *r, struct layer **l)
     int status = 0;
     pthread_mutex_lock(&r->lock);
     const int i = r->next_give;
+    const double begin = trace_begin();
     while (!r->status && r->next_read <= i)
         pthread_cond_wait(&r->changed, &r->lock);
+    (void)trace_end("wait", i, begin);
     if (r->next_read > i) {
         *l = &r->slot[i % 2];
         r->next_give = i + 1;

@@ -11,7 +11,7 @@
  * old. Not thread-safe, as setenv is not. */
 void blas_prefer_core(void);
 
-/* Its number of threads to 1, where library (a dlopen handle, with what it depends on; NULL: the program) brings one. */
+/* Its number of threads to 1, where library (a dlopen handle, with what it depends on; NULL: the program) has one. */
 void blas_single_thread(void *library);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "base/trace.h"
 #include "run/statistics.h"
 
 int made_open(struct made *d, struct variant *v, const struct prepared *p)
@@ -98,6 +99,7 @@ int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
     if (!status)
         status = layer_measure(d, l, s, x, q, &y, &loss);
     d->merge_s += now_s() - begin;
+    (void)trace_end("merge", l->index, begin);
     begin = now_s();
     if (!status)
         status = report_layer(&d->report, s, &g, x, &loss, said);
@@ -108,6 +110,7 @@ int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
     if (!status)
         d->expert_bytes_less += before - expert_bytes(&x->layer);
     d->write_s += now_s() - begin;
+    (void)trace_end("write", l->index, begin);
     collapsed_release(&y);
     grouping_release(&g);
     json_decref(said);
@@ -131,6 +134,7 @@ int made_keep(struct made *d, const struct layer *l)
     collapsed_release(&y);
     merged_release(&x);
     d->write_s += now_s() - begin;
+    (void)trace_end("write", l->index, begin);
     return status;
 }
 
@@ -173,6 +177,7 @@ int made_tail(struct made *d, const struct layer_stats *stats)
     if (!status)
         status = report_result(&d->report, d->p, &d->output);
     d->write_s += now_s() - begin;
+    (void)trace_end("write", -1, begin);
     str_release(&ini);
     return status;
 }

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "base/trace.h"
 #include "run/made.h"
 
 /* A run in progress. */
@@ -33,6 +34,7 @@ static int run_open(struct run *r, struct config *c)
 {
     *r = (struct run){.c = c, .begin = now_s()};
     int status = prepare(&r->p, c);
+    (void)trace_end("prepare", -1, r->begin);
     if (!status)
         status = plan_make(&r->plan, &r->p, c);
     if (!status)
@@ -87,8 +89,11 @@ static int layer_observe(struct run *r, struct layer *l)
     }
     if (r->p.forward)
         status = forward_layer(&r->forward, l, touched ? &o : NULL);
-    if (!status && touched && !r->observation.collected)
+    if (!status && touched && !r->observation.collected) {
+        const double t = trace_begin();
         status = observation_finish(&r->observation, l);
+        (void)trace_end("statistics", l->index, t);
+    }
     r->times.calibrate += now_s() - begin;
     return status;
 }

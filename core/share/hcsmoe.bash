@@ -62,7 +62,7 @@ _hcsmoe() {
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
         case ${words[i]} in
         -c) ini=${words[i + 1]} ;;
-        -m | -s | --set | --json | --plugin) ;;
+        -m | -s | --set | --json | --trace | --plugin) ;;
         -*) ;;
         *) [[ -z $command && ${words[i - 1]} != -[cms] && ${words[i - 1]} != --?* ]] && command=${words[i]} ;;
         esac
@@ -70,7 +70,7 @@ _hcsmoe() {
     [[ -z $command && -n $ini ]] && command=run
     compopt -o filenames 2>/dev/null
     case $previous in
-    -c | --json | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
+    -c | --json | --trace | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
     -m) mapfile -t COMPREPLY < <(compgen -d -- "$word") && return ;;
     esac
     compopt +o filenames 2>/dev/null
