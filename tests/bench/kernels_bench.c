@@ -13,6 +13,7 @@
 
 #include "../../kernels/cpu/cpu.h"
 #include "../kernels/host.h"
+#include "core.h"
 
 struct bench {
     const hcsmoe_kernels *k;
@@ -550,6 +551,7 @@ static void bench_dense(const struct bench *b, int what, uint32_t dtype, int64_t
 
 int main(int argc, char **argv)
 {
+    core_restart(argv);
     struct host h;
     struct bench b = {.threads = omp_get_max_threads(),
                       .repeats = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 3,

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core.h"
+
 static double now(void)
 {
     struct timespec t;
@@ -33,6 +35,7 @@ static float *matrix(size_t rows, size_t columns, unsigned period)
 
 int main(int argc, char **argv)
 {
+    core_restart(argv);
     if (argc != 5) {
         fputs("usage: sgemm_rate M N K SECONDS\n", stderr);
         return 2;
