@@ -109,7 +109,8 @@ hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
 int64_t cpu_mlp_bytes(const hcsmoe_host *h);
 hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
-int64_t cpu_experts_bytes(const hcsmoe_host *h, const hcsmoe_experts_args *a);
+int64_t cpu_experts_bytes(const hcsmoe_host *h, const struct cpu_simd *s,
+                          const hcsmoe_experts_args *a);
 hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,
                          const float *x, const hcsmoe_tensor *gate, const hcsmoe_tensor *up,
                          float *h);

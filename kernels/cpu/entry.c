@@ -50,9 +50,8 @@ static int64_t cpu_working_bytes(void *self, const hcsmoe_host *h,
 {
     int64_t bytes = cpu_mlp_bytes(h);
     int64_t other = 0;
-    (void)self;
     if (experts != NULL)
-        other = cpu_experts_bytes(h, experts);
+        other = cpu_experts_bytes(h, ((const struct cpu *)self)->simd, experts);
     bytes = bytes > other ? bytes : other;
     if (attention != NULL)
         other = cpu_attention_bytes(h, attention);

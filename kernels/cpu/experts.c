@@ -1,12 +1,12 @@
 /*
  * experts.c - all experts of a layer at once.
  *
- * A unit is one expert and a block of its tokens: gather the rows of x, gate and up panel by panel, and for
- * routed tokens down. Units of all experts run in one parallel loop, the dearest first. What they share they
- * leave in places of their own (a slot per token and chosen expert, column sums per unit), which are added up
- * afterwards in a fixed order. SPDX-License-Identifier: MIT
+ * A unit is one expert and a block of its tokens: gather the rows of x, gate and up piece by piece, and for
+ * routed tokens down; few tokens straight from the stored weights, many as bands. Units of all experts run in one
+ * parallel loop, the dearest first. What they share they leave in places of their own (a slot per token and chosen
+ * expert, column sums per unit), which are added up afterwards in a fixed order. SPDX-License-Identifier: MIT
  */
-#include "cpu.h"
+#include "bands.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +62,17 @@ static int64_t chunk_tokens(const hcsmoe_experts_args *a)
     return most > EXPERTS_ROWS_LEAST ? most : EXPERTS_ROWS_LEAST;
 }
 
-static size_t work_bytes(const hcsmoe_experts_args *a)
+/* Of bands: x, the hidden activations, one strip each of gate and up (or of down), weights, rows and scales. */
+static size_t bands_bytes(const struct cpu_simd *s, const hcsmoe_experts_args *a)
+{
+    int64_t tokens = bands_number(s, rows_most(a)) * s->band;
+    int64_t room = bands_room(a->width > a->ffn ? a->width : a->ffn);
+    return cpu_work_size(tokens * a->width, 4) + cpu_work_size(tokens * (a->ffn + BANDS_ROWS), 4) +
+           2 * cpu_work_size(tokens * BANDS_ROWS, 4) + cpu_work_size(room, 4) +
+           cpu_work_size(tokens, sizeof(float *)) + cpu_work_size(tokens, 4);
+}
+
+static size_t rows_bytes(const hcsmoe_experts_args *a)
 {
     struct cpu_split up = cpu_panels(a->ffn, a->width);
     struct cpu_split down = cpu_panels(a->width, a->ffn);
@@ -76,6 +86,12 @@ static size_t work_bytes(const hcsmoe_experts_args *a)
            cpu_work_size(rows * wide, 4) + cpu_work_size(panel, 4);
 }
 
+static size_t work_bytes(const struct cpu_simd *s, const hcsmoe_experts_args *a)
+{
+    size_t few = rows_bytes(a), many = bands_bytes(s, a);
+    return few > many ? few : many;
+}
+
 /* Units of one chunk of n tokens at most: each list of entries may end in a unit that is not full. */
 static int64_t units_most(const hcsmoe_experts_args *a, int64_t n)
 {
@@ -83,11 +99,12 @@ static int64_t units_most(const hcsmoe_experts_args *a, int64_t n)
     return entries / (rows_most(a) / 2) + 2 * a->n_experts;
 }
 
-int64_t cpu_experts_bytes(const hcsmoe_host *h, const hcsmoe_experts_args *a)
+int64_t cpu_experts_bytes(const hcsmoe_host *h, const struct cpu_simd *s,
+                          const hcsmoe_experts_args *a)
 {
     int64_t n = a->n_tokens < chunk_tokens(a) ? a->n_tokens : chunk_tokens(a);
     int64_t entries = a->hidden_sum != NULL ? n * a->n_experts : n * a->top_k;
-    int64_t bytes = (int64_t)work_bytes(a) * h->threads(h);
+    int64_t bytes = (int64_t)work_bytes(s, a) * h->threads(h);
     bytes += entries * (int64_t)sizeof(struct entry) + n * a->top_k * 4;
     if (a->out != NULL)
         bytes += n * a->top_k * a->width * 4;
@@ -218,7 +235,7 @@ static void unit_down(const struct chunk *c, const struct unit *u, const float *
     }
 }
 
-static void unit_run(const struct chunk *c, const struct unit *u)
+static void unit_rows(const struct chunk *c, const struct unit *u)
 {
     const hcsmoe_experts_args *a = c->a;
     int down = u->routed != 0 && a->out != NULL;
@@ -251,6 +268,118 @@ static void unit_run(const struct chunk *c, const struct unit *u)
     }
     if (down)
         unit_down(c, u, hidden, up, panel);
+}
+
+/* A unit's memory when it runs as bands. */
+struct room {
+    struct bands x, hidden;
+    float *gate, *up; /* [bands, BANDS_ROWS, band] */
+    float *weights;
+    float **rows; /* [tokens] */
+    float *scale;
+};
+
+static struct room room_of(const struct chunk *c, const struct unit *u)
+{
+    const hcsmoe_experts_args *a = c->a;
+    int64_t tokens = bands_number(c->simd, c->rows_most) * c->simd->band;
+    char *block = cpu_work_mine(&c->work);
+    struct room m = {.x = {.simd = c->simd, .tokens = u->rows, .kk = a->width},
+                     .hidden = {.simd = c->simd, .tokens = u->rows, .kk = a->ffn}};
+    m.x.x = cpu_work_take(&block, tokens * a->width, sizeof(float));
+    m.hidden.x = cpu_work_take(&block, tokens * (a->ffn + BANDS_ROWS), sizeof(float));
+    m.gate = cpu_work_take(&block, tokens * BANDS_ROWS, sizeof(float));
+    m.up = cpu_work_take(&block, tokens * BANDS_ROWS, sizeof(float));
+    m.weights = cpu_work_take(&block, bands_room(a->width > a->ffn ? a->width : a->ffn), 4);
+    m.rows = cpu_work_take(&block, tokens, sizeof(float *));
+    m.scale = cpu_work_take(&block, tokens, sizeof(float));
+    return m;
+}
+
+/* Rows first.. of the hidden activations of every band: summed, and kept for down. */
+static void bands_up(const struct chunk *c, const struct unit *u, const struct room *m,
+                     int64_t first, int64_t rows, int down)
+{
+    const hcsmoe_experts_args *a = c->a;
+    const int64_t band = c->simd->band, strip = BANDS_ROWS * band;
+    const struct bands_piece pieces[] = {{&a->gate[u->expert], first, rows, m->gate},
+                                         {&a->up[u->expert], first, rows, m->up}};
+    bands_multiply(&m->x, pieces, 2, m->weights);
+    for (int64_t p = 0; p * band < u->rows; p++) {
+        float *h = m->gate + p * strip;
+        c->simd->swiglu(rows * band, h, m->up + p * strip);
+        if (a->hidden_sum != NULL)
+            c->simd->band_sums(rows, h, c->sums + u->index * a->ffn + first);
+        if (down)
+            memcpy(m->hidden.x + (p * a->ffn + first) * band, h, (size_t)(rows * band) * sizeof *h);
+    }
+}
+
+/* A piece of down's result, to the slots of the tokens. */
+static void bands_leave(const struct chunk *c, const struct unit *u, const struct room *m,
+                        const struct bands_piece *q)
+{
+    const int64_t band = c->simd->band;
+    for (int64_t p = 0; p * band < u->rows; p++) {
+        int64_t left = u->rows - p * band;
+        c->simd->band_out(left < band ? left : band, q->rows, q->out + p * BANDS_ROWS * band,
+                          m->scale + p * band, m->rows + p * band);
+        for (int64_t t = 0; t < left && t < band; t++)
+            m->rows[p * band + t] += q->rows;
+    }
+}
+
+static void bands_down(const struct chunk *c, const struct unit *u, const struct room *m)
+{
+    const hcsmoe_experts_args *a = c->a;
+    const float *weights = a->weights + c->begin * a->top_k;
+    for (int64_t r = 0; r < u->rows; r++) {
+        const struct entry *e = &c->entries[u->first + r];
+        int64_t slot = (int64_t)e->token * a->top_k + c->slot[e->choice];
+        m->rows[r] = c->y + slot * a->width;
+        m->scale[r] = weights[e->choice];
+    }
+    for (int64_t first = 0; first < a->width;) {
+        struct bands_piece pieces[BANDS_PIECES];
+        int n = 0;
+        for (; n < BANDS_PIECES && first < a->width; first += pieces[n++].rows) {
+            int64_t left = a->width - first;
+            pieces[n] = (struct bands_piece){.w = &a->down[u->expert],
+                                             .first = first,
+                                             .rows = left < BANDS_ROWS ? left : BANDS_ROWS,
+                                             .out = n == 0 ? m->gate : m->up};
+        }
+        bands_multiply(&m->hidden, pieces, n, m->weights);
+        for (int i = 0; i < n; i++)
+            bands_leave(c, u, m, &pieces[i]);
+    }
+}
+
+static void unit_bands(const struct chunk *c, const struct unit *u)
+{
+    const hcsmoe_experts_args *a = c->a;
+    const float *x = a->x + c->begin * a->width;
+    int down = u->routed != 0 && a->out != NULL;
+    struct room m = room_of(c, u);
+    for (int64_t r = 0; r < u->rows; r++)
+        m.rows[r] = (float *)(uintptr_t)(x + c->entries[u->first + r].token * a->width);
+    bands_in(&m.x, (const float *const *)m.rows);
+    if (a->hidden_sum != NULL)
+        memset(c->sums + u->index * a->ffn, 0, (size_t)a->ffn * sizeof *c->sums);
+    for (int64_t first = 0; first < a->ffn; first += BANDS_ROWS) {
+        int64_t rows = a->ffn - first < BANDS_ROWS ? a->ffn - first : BANDS_ROWS;
+        bands_up(c, u, &m, first, rows, down);
+    }
+    if (down)
+        bands_down(c, u, &m);
+}
+
+static void unit_run(const struct chunk *c, const struct unit *u)
+{
+    if (u->rows <= c->simd->few_most || c->a->width == 0)
+        unit_rows(c, u);
+    else
+        unit_bands(c, u);
 }
 
 static hcsmoe_status run_units(void *arg, int64_t begin, int64_t end)
@@ -358,7 +487,7 @@ static hcsmoe_status chunk_new(struct chunk *c, int64_t n)
         c->units == NULL || (a->out != NULL && c->y == NULL) ||
         (a->hidden_sum != NULL && c->sums == NULL))
         return HCSMOE_ENOMEM;
-    return cpu_work_new(&c->work, h, work_bytes(a));
+    return cpu_work_new(&c->work, h, work_bytes(c->simd, a));
 }
 
 static void chunk_free(struct chunk *c)

@@ -47,6 +47,18 @@ struct cpu_simd {
     void (*few_rows)(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x, int64_t ldx,
                      const void *w, int64_t ldw, int add, float *y, int64_t ldy);
 
+    /* Bands of tokens: [kk, band] floats, a column for each of `band` tokens, zero where there are fewer. band_in
+     * gathers rows[tokens] into one, band_out takes rows[tokens][n] = scale[tokens] * columns out of one.
+     * band_product: out[panel_rows, band] = (add ? out : 0) + w[panel_rows, kk] x of the first `vectors` thirds of a
+     * band x; the others of out stay, or become zero. band_sums: sum[n] += the sums of its rows, in double. */
+    int64_t band;
+    void (*band_in)(int64_t tokens, int64_t kk, const float *const *rows, float *band);
+    void (*band_product)(int64_t kk, int vectors, const float *w, int64_t ldw, const float *x,
+                         int add, float *out);
+    void (*band_out)(int64_t tokens, int64_t n, const float *band, const float *scale,
+                     float *const *rows);
+    void (*band_sums)(int64_t n, const float *band, double *sum);
+
     /* Products of the columns of a matrix, packed into panels [kk, panel]. panel_product adds up over kk those of
      * panel_rows columns of one (a: its first of them) with the first `vectors` thirds of another's, as
      * out[panel_rows, panel]. */

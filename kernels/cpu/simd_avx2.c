@@ -169,6 +169,43 @@ OP void vd_f16(uint16_t *p, vd a)
     _mm_storel_epi64((void *)p, _mm_cvtps_ph(round_odd(a), _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* The low (high) pairs of floats of each half of a and b. */
+OP vf pairs(vf a, vf b, int high)
+{
+    __m256d x = _mm256_castps_pd(a);
+    __m256d y = _mm256_castps_pd(b);
+    return _mm256_castpd_ps(high ? _mm256_unpackhi_pd(x, y) : _mm256_unpacklo_pd(x, y));
+}
+
+/* rows[i][j] = rows[j][i] of a square of LANES. */
+OP void vf_transpose(vf r[LANES])
+{
+    vf t[LANES];
+#define PAIR(i)                                                                                    \
+    t[2 * (i)] = _mm256_unpacklo_ps(r[2 * (i)], r[2 * (i) + 1]);                                   \
+    t[2 * (i) + 1] = _mm256_unpackhi_ps(r[2 * (i)], r[2 * (i) + 1]);
+#define FOUR(i)                                                                                    \
+    r[4 * (i)] = pairs(t[4 * (i)], t[4 * (i) + 2], 0);                                             \
+    r[4 * (i) + 1] = pairs(t[4 * (i)], t[4 * (i) + 2], 1);                                         \
+    r[4 * (i) + 2] = pairs(t[4 * (i) + 1], t[4 * (i) + 3], 0);                                     \
+    r[4 * (i) + 3] = pairs(t[4 * (i) + 1], t[4 * (i) + 3], 1);
+    PAIR(0)
+    PAIR(1)
+    PAIR(2)
+    PAIR(3) FOUR(0) FOUR(1)
+    /* Now half q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
+#define HALVES(j)                                                                                  \
+    t[j] = _mm256_permute2f128_ps(r[j], r[4 + (j)], 0x20);                                         \
+    t[4 + (j)] = _mm256_permute2f128_ps(r[j], r[4 + (j)], 0x31);
+        HALVES(0) HALVES(1) HALVES(2) HALVES(3)
+#define BACK(j) r[j] = t[j];
+            BACK(0) BACK(1) BACK(2) BACK(3) BACK(4) BACK(5) BACK(6) BACK(7)
+#undef PAIR
+#undef FOUR
+#undef HALVES
+#undef BACK
+}
+
 #include "simd_body.h"
 
 const struct cpu_simd simd_avx2 = {.name = "AVX2", .few_most = 64, SIMD_FUNCTIONS};

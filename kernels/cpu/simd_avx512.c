@@ -150,6 +150,48 @@ OP void vd_f16(uint16_t *p, vd a)
     _mm_storeu_si128((void *)p, _mm256_cvtps_ph(round_odd(a), _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* The low (high) pairs of floats of every quarter of a and b. */
+OP vf pairs(vf a, vf b, int high)
+{
+    __m512d x = _mm512_castps_pd(a);
+    __m512d y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+}
+
+/* rows[i][j] = rows[j][i] of a square of LANES. */
+OP void vf_transpose(vf r[LANES])
+{
+    vf t[LANES];
+#define PAIR(i)                                                                                    \
+    t[2 * (i)] = _mm512_unpacklo_ps(r[2 * (i)], r[2 * (i) + 1]);                                   \
+    t[2 * (i) + 1] = _mm512_unpackhi_ps(r[2 * (i)], r[2 * (i) + 1]);
+#define FOUR(i)                                                                                    \
+    r[4 * (i)] = pairs(t[4 * (i)], t[4 * (i) + 2], 0);                                             \
+    r[4 * (i) + 1] = pairs(t[4 * (i)], t[4 * (i) + 2], 1);                                         \
+    r[4 * (i) + 2] = pairs(t[4 * (i) + 1], t[4 * (i) + 3], 0);                                     \
+    r[4 * (i) + 3] = pairs(t[4 * (i) + 1], t[4 * (i) + 3], 1);
+    PAIR(0)
+    PAIR(1)
+    PAIR(2)
+    PAIR(3) PAIR(4) PAIR(5) PAIR(6) PAIR(7) FOUR(0) FOUR(1) FOUR(2) FOUR(3)
+    /* Now quarter q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
+#define QUARTERS(j)                                                                                \
+    t[j] = _mm512_shuffle_f32x4(r[j], r[4 + (j)], 0x88);                                           \
+    t[4 + (j)] = _mm512_shuffle_f32x4(r[j], r[4 + (j)], 0xdd);                                     \
+    t[8 + (j)] = _mm512_shuffle_f32x4(r[8 + (j)], r[12 + (j)], 0x88);                              \
+    t[12 + (j)] = _mm512_shuffle_f32x4(r[8 + (j)], r[12 + (j)], 0xdd);
+#define HALVES(j)                                                                                  \
+    r[j] = _mm512_shuffle_f32x4(t[j], t[8 + (j)], 0x88);                                           \
+    r[4 + (j)] = _mm512_shuffle_f32x4(t[4 + (j)], t[12 + (j)], 0x88);                              \
+    r[8 + (j)] = _mm512_shuffle_f32x4(t[j], t[8 + (j)], 0xdd);                                     \
+    r[12 + (j)] = _mm512_shuffle_f32x4(t[4 + (j)], t[12 + (j)], 0xdd);
+        QUARTERS(0) QUARTERS(1) QUARTERS(2) QUARTERS(3) HALVES(0) HALVES(1) HALVES(2) HALVES(3)
+#undef PAIR
+#undef FOUR
+#undef QUARTERS
+#undef HALVES
+}
+
 #include "simd_body.h"
 
 const struct cpu_simd simd_avx512 = {.name = "AVX-512", .few_most = 64, SIMD_FUNCTIONS};

@@ -7,7 +7,7 @@
  *                        vf_bf16 vf_f16 (loads, widened) vf_scale2 (p 2^(bits of t - bits of MAGIC))
  *     vd  HALF doubles:  vd_load vd_store vd_set vd_mul vd_add vd_fma vd_sum vd_widen (HALF floats loaded)
  *                        vd_f32 vd_bf16 vd_f16 (stored as HALF values of that type, rounded once)
- * Included by simd_*.c only. SPDX-License-Identifier: MIT
+ * and what simd_products.h needs. Included by simd_*.c only. SPDX-License-Identifier: MIT
  */
 #include "simd.h"
 
@@ -472,58 +472,7 @@ TARGET static void few_rows(uint32_t dtype, int64_t m, int64_t n, int64_t kk, co
         few_direct(HCSMOE_DTYPE_F32, m, n, kk, x, ldx, w, ldw, add, y, ldy);
 }
 
-enum { PANEL = 3 * HALF };
-
-TARGET static void panel_pack(int64_t kk, const double *a, int64_t ld, double *to)
-{
-    for (int64_t k = 0; k < kk; k++, a += ld, to += PANEL) {
-        vd_store(to, vd_load(a));
-        vd_store(to + HALF, vd_load(a + HALF));
-        vd_store(to + 2 * HALF, vd_load(a + 2 * HALF));
-    }
-}
-
-/* vectors is a constant where this is inlined. PANEL_EACH repeats a statement for every row, so that their sums stay in
- * registers. */
-TARGET INLINE void panel_rows_product(int64_t kk, int vectors, const double *a, const double *b,
-                                      double *out)
-{
-    const vd zero = vd_set(0.0);
-#define PANEL_SUMS(r) vd x##r = zero, y##r = zero, z##r = zero;
-    PANEL_EACH(PANEL_SUMS)
-    for (int64_t k = 0; k < kk; k++, a += PANEL, b += PANEL) {
-        const vd u = vd_load(b);
-        const vd v = vectors > 1 ? vd_load(b + HALF) : zero;
-        const vd w = vectors > 2 ? vd_load(b + 2 * HALF) : zero;
-#define PANEL_STEP(r)                                                                              \
-    {                                                                                              \
-        const vd s = vd_set(a[r]);                                                                 \
-        x##r = vd_fma(s, u, x##r);                                                                 \
-        y##r = vectors > 1 ? vd_fma(s, v, y##r) : y##r;                                            \
-        z##r = vectors > 2 ? vd_fma(s, w, z##r) : z##r;                                            \
-    }
-        PANEL_EACH(PANEL_STEP)
-    }
-#define PANEL_OUT(r)                                                                               \
-    vd_store(out + (r)*PANEL, x##r);                                                               \
-    vd_store(out + (r)*PANEL + HALF, y##r);                                                        \
-    vd_store(out + (r)*PANEL + 2 * HALF, z##r);
-    PANEL_EACH(PANEL_OUT)
-#undef PANEL_SUMS
-#undef PANEL_STEP
-#undef PANEL_OUT
-}
-
-TARGET static void panel_product(int64_t kk, int vectors, const double *a, const double *b,
-                                 double *out)
-{
-    if (vectors == 1)
-        panel_rows_product(kk, 1, a, b, out);
-    else if (vectors == 2)
-        panel_rows_product(kk, 2, a, b, out);
-    else
-        panel_rows_product(kk, 3, a, b, out);
-}
+#include "simd_products.h"
 
 /* The set of this file. */
 #define SIMD_FUNCTIONS                                                                             \
@@ -533,4 +482,6 @@ TARGET static void panel_product(int64_t kk, int vectors, const double *a, const
     .dot_double = dot_double, .scale_by = scale_by, .scale = scale, .axpy = axpy,                  \
     .axpy_double = axpy_double, .rotate = rotate, .column_sum = column_sum, .swiglu = swiglu,      \
     .max = max, .exp_minus = exp_minus, .few_rows = few_rows, .panel = PANEL,                      \
-    .panel_rows = PANEL_ROWS, .panel_pack = panel_pack, .panel_product = panel_product
+    .panel_rows = PANEL_ROWS, .band = BAND, .band_in = band_in, .band_product = band_product,      \
+    .band_out = band_out, .band_sums = band_sums, .panel_pack = panel_pack,                        \
+    .panel_product = panel_product

@@ -177,6 +177,11 @@ OP void vd_f16(uint16_t *p, vd a)
     *p = (uint16_t)(sign | code);
 }
 
+OP void vf_transpose(vf r[LANES])
+{
+    (void)r;
+}
+
 #include "simd_body.h"
 
 const struct cpu_simd simd_plain = {.name = "plain C", .few_most = 1, SIMD_FUNCTIONS};
