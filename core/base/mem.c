@@ -11,16 +11,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum {
-    BLOCK_ALIGN = 64,            /* a cache line, and the widest SIMD register */
-    GROW_ITEMS_FIRST = 16,       /* items of a list that starts growing */
+    BLOCK_ALIGN = 64,      /* a cache line, and the widest SIMD register */
+    GROW_ITEMS_FIRST = 16, /* items of a list that starts growing */
     ARENA_ALIGN = 16,
-    ARENA_BLOCK_FIRST = 4096,    /* blocks double from here, so that small arenas stay small */
+    ARENA_BLOCK_FIRST = 4096, /* blocks double from here, so that small arenas stay small */
     ARENA_BLOCK_MAX = 1024 * 1024,
-    MAPPED_BYTES = 4 * 1024 * 1024, /* scratch of a kernel call and up: its page faults are nothing beside its work */
-    KEPT_BYTES = 16 * MAPPED_BYTES  /* free at the heap's end: smaller blocks, which come again with every call */
+    MAPPED_BYTES =
+        4 * 1024 *
+        1024, /* scratch of a kernel call and up: its page faults are nothing beside its work */
+    KEPT_BYTES =
+        16 *
+        MAPPED_BYTES /* free at the heap's end: smaller blocks, which come again with every call */
 };
+
+/* From here on pages of 2 MB save more than what they round up to: a layer of a large model has a million small ones,
+ * and each costs a fault. */
+static const size_t huge_bytes = (size_t)32 * 1024 * 1024, page_bytes = 4096;
 
 struct arena_block {
     struct arena_block *next;
@@ -57,6 +66,9 @@ void *mem_new_raw(size_t n, size_t size)
     void *p = aligned_alloc(BLOCK_ALIGN, padded ? padded : BLOCK_ALIGN);
     if (!p) {
         (void)fail_memory(bytes);
+    } else if (padded >= huge_bytes) {
+        const size_t in = (page_bytes - (uintptr_t)p % page_bytes) % page_bytes;
+        (void)madvise((char *)p + in, (padded - in) / page_bytes * page_bytes, MADV_HUGEPAGE);
     }
     return p;
 }

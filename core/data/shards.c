@@ -379,15 +379,6 @@ int shards_read_part(const struct shards *s, const struct st_entry *e, uint64_t 
     return st_read(f, e->offset + offset, bytes, size);
 }
 
-void shards_drop_cache(const struct shards *s, const struct st_entry *e)
-{
-    /* Length 0 would mean the rest of the file. */
-    if (e->size > 0) {
-        (void)posix_fadvise(shards_file(s, e)->fd, (off_t)e->offset, (off_t)e->size,
-                            POSIX_FADV_DONTNEED);
-    }
-}
-
 const struct st_entry *shards_at(const struct shards *s, size_t i)
 {
     assert(i < s->n_tensors);

@@ -40,8 +40,13 @@ const struct st_file *shards_file(const struct shards *s, const struct st_entry 
 int shards_read(const struct shards *s, const struct st_entry *e, void *bytes) MUST_CHECK;
 int shards_read_part(const struct shards *s, const struct st_entry *e, uint64_t offset, void *bytes,
                      uint64_t size) MUST_CHECK;
-/* Tells the kernel that the pages of these bytes are not needed any more. */
-void shards_drop_cache(const struct shards *s, const struct st_entry *e);
+/* Whole tensors into memory, several pieces of them at once; the pages of the files are given back to the system.
+ * Refuses NaN and infinity in tensors of floats; of several errors the first in order of loads counts. */
+struct shard_load {
+    const struct st_entry *entry;
+    void *bytes;
+};
+int shards_load(const struct shards *s, const struct shard_load *loads, size_t n) MUST_CHECK;
 /* i-th tensor of all, in order of file then offset. */
 const struct st_entry *shards_at(const struct shards *s, size_t i);
 

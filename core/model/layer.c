@@ -24,34 +24,23 @@ static hcsmoe_tensor entry_view(const struct st_entry *e, void *bytes)
     return t;
 }
 
-static int tensor_check(const struct model *m, const struct st_entry *e, const hcsmoe_tensor *t)
-{
-    int32_t found = 0;
-    if (e->dtype == HCSMOE_DTYPE_I64)
-        return 0;
-    int status = m->k->has_nonfinite(m->k, t, &found);
-    if (status)
-        return status;
-    return found ? fail(HCSMOE_EINVAL, "%s: tensor '%s' holds NaN or infinity",
-                        shards_file(&m->shards, e)->path, e->name)
-                 : 0;
-}
+/* The tensors that a layer is made of, on their way into its buffer. */
+struct loads {
+    struct shard_load *all;
+    size_t n, capacity;
+};
 
-static int entry_load(const struct model *m, const struct st_entry *e, unsigned char **at,
-                      hcsmoe_tensor *t)
+/* Takes the next place of the buffer for a tensor, which is read later. */
+static int load_add(struct loads *q, const struct st_entry *e, unsigned char **at, hcsmoe_tensor *t)
 {
-    int status = shards_read(&m->shards, e, *at);
+    int status = mem_grow(&q->all, q->n, &q->capacity, sizeof *q->all);
+
     if (status)
         return status;
-    shards_drop_cache(&m->shards, e);
+    q->all[q->n++] = (struct shard_load){e, *at};
     *t = entry_view(e, *at);
     *at += (e->size + 63) & ~(uint64_t)63;
-    if (e->ndim == 3) { /* checked as one flat matrix */
-        hcsmoe_tensor flat =
-            hcsmoe_matrix(t->data, e->dtype, e->shape[0] * e->shape[1], e->shape[2]);
-        return tensor_check(m, e, &flat);
-    }
-    return tensor_check(m, e, t);
+    return 0;
 }
 
 static int experts_allocate(struct layer *l, int64_t n)
@@ -69,7 +58,7 @@ static int experts_allocate(struct layer *l, int64_t n)
 }
 
 static int experts_load(const struct model *m, const struct layer_source *s, struct layer *l,
-                        unsigned char **at)
+                        struct loads *q, unsigned char **at)
 {
     const int64_t f = s->desc.ffn, d = m->desc.width;
     hcsmoe_tensor t;
@@ -77,21 +66,21 @@ static int experts_load(const struct model *m, const struct layer_source *s, str
 
     if (status || !s->fused_gate_up) {
         for (int64_t e = 0; !status && e < s->n_stored; e++) {
-            status = entry_load(m, s->gate[e], at, &l->gate[e]);
+            status = load_add(q, s->gate[e], at, &l->gate[e]);
             if (!status)
-                status = entry_load(m, s->up[e], at, &l->up[e]);
+                status = load_add(q, s->up[e], at, &l->up[e]);
             if (!status)
-                status = entry_load(m, s->down[e], at, &l->down[e]);
+                status = load_add(q, s->down[e], at, &l->down[e]);
         }
         return status;
     }
     const uint32_t dtype = s->fused_gate_up->dtype, down_dtype = s->fused_down->dtype;
     const uint64_t size = hcsmoe_dtype_size(dtype), down_size = hcsmoe_dtype_size(down_dtype);
     unsigned char *gate_up = *at;
-    status = entry_load(m, s->fused_gate_up, at, &t);
+    status = load_add(q, s->fused_gate_up, at, &t);
     unsigned char *down = *at;
     if (!status)
-        status = entry_load(m, s->fused_down, at, &t);
+        status = load_add(q, s->fused_down, at, &t);
     for (int64_t e = 0; !status && e < s->n_stored; e++) {
         l->gate[e] = hcsmoe_matrix(gate_up + (uint64_t)(2 * e * f * d) * size, dtype, f, d);
         l->up[e] = hcsmoe_matrix(gate_up + (uint64_t)((2 * e + 1) * f * d) * size, dtype, f, d);
@@ -113,6 +102,7 @@ int layer_read(const struct model *m, int i, struct layer *l)
             return HCSMOE_ENOMEM;
         l->capacity = s->bytes;
     }
+    struct loads q = {0};
     unsigned char *at = l->buffer;
     memset(l->role, 0, sizeof l->role);
     l->index = i;
@@ -123,11 +113,14 @@ int layer_read(const struct model *m, int i, struct layer *l)
     l->n_stored = 0;
     for (int r = 0; !status && r < MODEL_ROLES; r++)
         if (s->role[r] && r != HCSMOE_ROLE_EXPERT_MAP)
-            status = entry_load(m, s->role[r], &at, &l->role[r]);
+            status = load_add(&q, s->role[r], &at, &l->role[r]);
     if (!status && s->desc.is_moe) {
-        status = experts_load(m, s, l, &at);
+        status = experts_load(m, s, l, &q, &at);
         l->n_stored = s->n_stored;
     }
+    if (!status)
+        status = shards_load(&m->shards, q.all, q.n);
+    mem_free(q.all);
     return status;
 }
 
@@ -169,10 +162,11 @@ int layer_widen(const struct model *m, const struct layer *l, struct layer *wide
 int model_tensor_read(const struct model *m, const struct st_entry *e, hcsmoe_tensor *t,
                       void **bytes)
 {
-    unsigned char *at = *bytes = mem_new_raw(1, e->size + 64);
-    if (!at)
+    *bytes = mem_new_raw(1, e->size);
+    if (!*bytes)
         return HCSMOE_ENOMEM;
-    return entry_load(m, e, &at, t);
+    *t = entry_view(e, *bytes);
+    return shards_load(&m->shards, &(struct shard_load){e, *bytes}, 1);
 }
 
 struct layer_reader {

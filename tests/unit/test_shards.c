@@ -113,7 +113,6 @@ static void test_shards_reads_a_single_file(void **state)
     assert_ptr_equal(shards_file(&s, e), &s.files[0]);
     assert_int_equal(shards_read(&s, e, bytes), 0);
     assert_memory_equal(bytes, "b1", 2);
-    shards_drop_cache(&s, e);
     shards_close(&s);
     shards_close(&s); /* twice is fine */
 }
