@@ -13,7 +13,7 @@ enum {
     GRAM_ROWS = 256,               /* of z, in one step */
     GRAM_ELEMENTS = CPU_READ_MOST, /* of every tensor, in one step */
     GRAM_LEAST = 256,
-    GRAM_ROOM = 512 * 1024 /* doubles of a step's tile: it should stay in the caches */
+    GRAM_ROOM = 8 * 1024 /* doubles of a step's tile: it should stay in the caches */
 };
 
 struct gram {
@@ -55,6 +55,27 @@ static void centre_tile(const struct gram *g, int64_t n, double *tile, double *m
         g->simd->axpy_double(n, -1.0, mean, tile + j * g->step);
 }
 
+/* sum[e, e] += the inner products of the rows of tile [e, n], of its lower triangle. Rows beyond the last one of four
+ * repeat it. */
+static void add_products(const struct gram *g, int64_t n, const double *tile, double *sum)
+{
+    for (int64_t i = 0; i < g->e; i += 4) {
+        for (int64_t j = 0; j <= i; j += 4) {
+            const double *a[4];
+            const double *b[4];
+            double block[16] = {0.0};
+            for (int64_t r = 0; r < 4; r++) {
+                a[r] = tile + (i + r < g->e ? i + r : g->e - 1) * g->step;
+                b[r] = tile + (j + r < g->e ? j + r : g->e - 1) * g->step;
+            }
+            g->simd->inner_products(n, a, b, block);
+            for (int64_t r = 0; r < 4 && i + r < g->e; r++)
+                for (int64_t c = 0; c < 4 && j + c <= i + r; c++)
+                    sum[(i + r) * g->e + j + c] += block[4 * r + c];
+        }
+    }
+}
+
 static hcsmoe_status tensors_part(void *arg, int64_t begin, int64_t end)
 {
     const struct gram *g = arg;
@@ -71,8 +92,7 @@ static hcsmoe_status tensors_part(void *arg, int64_t begin, int64_t end)
                 cpu_read_double(g->simd, g->tensors[j], i, n, tile + j * g->step);
             if (g->centre != 0)
                 centre_tile(g, n, tile, mean);
-            cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)g->e, (int)n, 1.0, tile,
-                        (int)g->step, 1.0, sum, (int)g->e);
+            add_products(g, n, tile, sum);
         }
     }
     return HCSMOE_OK;

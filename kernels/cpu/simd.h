@@ -47,6 +47,10 @@ struct cpu_simd {
     void (*few_rows)(uint32_t dtype, int64_t m, int64_t n, int64_t kk, const float *x, int64_t ldx,
                      const void *w, int64_t ldw, int add, float *y, int64_t ldy);
 
+    /* sum[4, 4] += the inner products, over n, of four rows a with four rows b. */
+    void (*inner_products)(int64_t n, const double *const a[4], const double *const b[4],
+                           double *sum);
+
     /* Bands of tokens: [kk, band] floats, a column for each of `band` tokens, zero where there are fewer. band_in
      * gathers rows[tokens] into one, band_out takes rows[tokens][n] = scale[tokens] * columns out of one.
      * band_product: out[panel_rows, band] = (add ? out : 0) + w[panel_rows, kk] x of the first `vectors` thirds of a

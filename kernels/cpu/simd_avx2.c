@@ -192,7 +192,8 @@ OP void vf_transpose(vf r[LANES])
     PAIR(0)
     PAIR(1)
     PAIR(2)
-    PAIR(3) FOUR(0) FOUR(1)
+    PAIR(3)
+    FOUR(0) FOUR(1)
     /* Now half q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
 #define HALVES(j)                                                                                  \
     t[j] = _mm256_permute2f128_ps(r[j], r[4 + (j)], 0x20);                                         \

@@ -173,7 +173,8 @@ OP void vf_transpose(vf r[LANES])
     PAIR(0)
     PAIR(1)
     PAIR(2)
-    PAIR(3) PAIR(4) PAIR(5) PAIR(6) PAIR(7) FOUR(0) FOUR(1) FOUR(2) FOUR(3)
+    PAIR(3)
+    PAIR(4) PAIR(5) PAIR(6) PAIR(7) FOUR(0) FOUR(1) FOUR(2) FOUR(3)
     /* Now quarter q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
 #define QUARTERS(j)                                                                                \
     t[j] = _mm512_shuffle_f32x4(r[j], r[4 + (j)], 0x88);                                           \

@@ -482,6 +482,6 @@ TARGET static void few_rows(uint32_t dtype, int64_t m, int64_t n, int64_t kk, co
     .dot_double = dot_double, .scale_by = scale_by, .scale = scale, .axpy = axpy,                  \
     .axpy_double = axpy_double, .rotate = rotate, .column_sum = column_sum, .swiglu = swiglu,      \
     .max = max, .exp_minus = exp_minus, .few_rows = few_rows, .panel = PANEL,                      \
-    .panel_rows = PANEL_ROWS, .band = BAND, .band_in = band_in, .band_product = band_product,      \
-    .band_out = band_out, .band_sums = band_sums, .panel_pack = panel_pack,                        \
-    .panel_product = panel_product
+    .panel_rows = PANEL_ROWS, .inner_products = inner_products, .band = BAND, .band_in = band_in,  \
+    .band_product = band_product, .band_out = band_out, .band_sums = band_sums,                    \
+    .panel_pack = panel_pack, .panel_product = panel_product

@@ -58,6 +58,46 @@ TARGET static void panel_product(int64_t kk, int vectors, const double *a, const
         panel_rows_product(kk, 3, a, b, out);
 }
 
+/* Four rows at a time: the sums of 16 products stay in registers. */
+TARGET static void inner_products(int64_t n, const double *const a[4], const double *const b[4],
+                                  double *sum)
+{
+    const vd zero = vd_set(0.0);
+    int64_t i = 0;
+#define INNER_EACH(X) X(0) X(1) X(2) X(3)
+#define INNER_SUMS(r) vd s##r = zero, t##r = zero, u##r = zero, v##r = zero;
+    INNER_EACH(INNER_SUMS)
+    for (; n - i >= HALF; i += HALF) {
+        const vd w = vd_load(b[0] + i);
+        const vd x = vd_load(b[1] + i);
+        const vd y = vd_load(b[2] + i);
+        const vd z = vd_load(b[3] + i);
+#define INNER_STEP(r)                                                                              \
+    {                                                                                              \
+        const vd row = vd_load(a[r] + i);                                                          \
+        s##r = vd_fma(row, w, s##r);                                                               \
+        t##r = vd_fma(row, x, t##r);                                                               \
+        u##r = vd_fma(row, y, u##r);                                                               \
+        v##r = vd_fma(row, z, v##r);                                                               \
+    }
+        INNER_EACH(INNER_STEP)
+    }
+#define INNER_OUT(r)                                                                               \
+    sum[4 * (r)] += vd_sum(s##r);                                                                  \
+    sum[4 * (r) + 1] += vd_sum(t##r);                                                              \
+    sum[4 * (r) + 2] += vd_sum(u##r);                                                              \
+    sum[4 * (r) + 3] += vd_sum(v##r);
+    INNER_EACH(INNER_OUT)
+    for (; i < n; i++)
+        for (int r = 0; r < 4; r++)
+            for (int c = 0; c < 4; c++)
+                sum[4 * r + c] += a[r][i] * b[c][i];
+#undef INNER_EACH
+#undef INNER_SUMS
+#undef INNER_STEP
+#undef INNER_OUT
+}
+
 enum { BAND = 3 * LANES };
 
 /* vectors is a constant where this is inlined. */
