@@ -33,7 +33,7 @@ struct loading {
     char message[1024];
 };
 
-/* Of 16-, 32- and 64-bit floats all exponent bits are set exactly in NaN and infinity. The loop over a block has a known
+/* Of 16-, 32- and 64-bit floats all exponent bits are set in NaN and infinity only. The loop over a block has a known
  * length and no exit: so compilers make vectors of it. */
 #define NAME_OF(bits) any_nonfinite##bits
 #define NONFINITE(bits)                                                                            \
