@@ -386,6 +386,11 @@ static int layout_check(const struct st_file *f, uint64_t data)
     return 0;
 }
 
+static int64_t mtime_of(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 static int file_open(struct st_file *f, const char *path)
 {
     struct stat st;
@@ -406,7 +411,7 @@ static int file_open(struct st_file *f, const char *path)
         return fail(HCSMOE_EINVAL, "%s: not a regular file", path);
     }
     f->file_size = (uint64_t)st.st_size;
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    f->mtime_ns = mtime_of(&st);
     return 0;
 }
 
@@ -511,19 +516,25 @@ void st_close(struct st_file *f)
     *f = (struct st_file){.fd = -1};
 }
 
-/* A file that checkers took for whole is cut off by someone else's hand: say so, and by how much.
- */
-static int shorter(const struct st_file *f, uint64_t at)
+/* What was checked when the file was opened no longer holds once someone else writes to it. One that
+ * is replaced by another of its name stays as it was for who has it open. */
+static int unchanged(const struct st_file *f)
 {
     struct stat st;
 
-    if (fstat(f->fd, &st) == 0) {
-        at = (uint64_t)st.st_size;
+    if (fstat(f->fd, &st) != 0) {
+        return fail_errno(f->path, "cannot look at");
     }
-    return fail(HCSMOE_EIO,
-                "%s: became shorter while in use: %" PRIu64 " bytes now, %" PRIu64
-                " when it was opened",
-                f->path, at, f->file_size);
+    if ((uint64_t)st.st_size < f->file_size) {
+        return fail(HCSMOE_EIO,
+                    "%s: became shorter while in use: %" PRIu64 " bytes now, %" PRIu64
+                    " when it was opened",
+                    f->path, (uint64_t)st.st_size, f->file_size);
+    }
+    if ((uint64_t)st.st_size != f->file_size || mtime_of(&st) != f->mtime_ns) {
+        return fail(HCSMOE_EIO, "%s: was written to while in use", f->path);
+    }
+    return 0;
 }
 
 int st_read(const struct st_file *f, uint64_t offset, void *bytes, uint64_t size)
@@ -546,11 +557,15 @@ int st_read(const struct st_file *f, uint64_t offset, void *bytes, uint64_t size
             return fail_errno(f->path, "cannot read");
         }
         if (got == 0) {
-            return shorter(f, offset);
+            break; /* the file has become shorter */
         }
         to += got;
         offset += (uint64_t)got;
         size -= (uint64_t)got;
     }
-    return 0;
+    int status = unchanged(f);
+    return !status && size > 0
+               ? fail(HCSMOE_EIO, "%s: %" PRIu64 " bytes at byte %" PRIu64 " cannot be had",
+                      f->path, size, offset)
+               : status;
 }

@@ -48,7 +48,8 @@ struct st_file {
 int st_open(struct st_file *f, const char *path) MUST_CHECK;
 void st_close(struct st_file *f);
 
-/* size bytes at offset of the file; a short file is an error that says so. any thread */
+/* size bytes at offset of the file; one that was written to since it was opened is an error. any
+ * thread */
 int st_read(const struct st_file *f, uint64_t offset, void *bytes, uint64_t size) MUST_CHECK;
 
 /* A writer of one file. Data starts at a header reserve; at the end the header is written and

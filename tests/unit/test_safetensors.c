@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -411,13 +412,37 @@ static void test_safetensors_says_that_a_file_became_shorter(void **state)
     write_file("{" ENTRY("a", "U8", "[64]", "[0,64]") "}", 64);
     assert_int_equal(st_open(&f, file), 0);
     assert_int_equal(truncate(file, (off_t)f.file_size - 60), 0);
-    assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 4), 0);
+    /* Also of bytes that are still there: they may be others. */
+    assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 4), HCSMOE_EIO);
     assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 64), HCSMOE_EIO);
     (void)snprintf(expected, sizeof expected,
                    "%s: became shorter while in use: %" PRIu64 " bytes now, %" PRIu64
                    " when it was opened",
                    file, f.file_size - 60, f.file_size);
     assert_string_equal(fail_message(), expected);
+    st_close(&f);
+}
+
+static void test_safetensors_says_that_a_file_was_written_to(void **state)
+{
+    const struct timespec later[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1900000000}};
+    char expected[500];
+    char bytes[64];
+    struct st_file f;
+    (void)state;
+    write_file("{" ENTRY("a", "U8", "[64]", "[0,64]") "}", 64);
+    assert_int_equal(st_open(&f, file), 0);
+    assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 64), 0);
+    assert_int_equal(utimensat(AT_FDCWD, file, later, 0), 0);
+    assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 64), HCSMOE_EIO);
+    (void)snprintf(expected, sizeof expected, "%s: was written to while in use", file);
+    assert_string_equal(fail_message(), expected);
+    st_close(&f);
+    /* Another file of its name is none of our business: the one that was opened is still there. */
+    assert_int_equal(st_open(&f, file), 0);
+    assert_int_equal(unlink(file), 0);
+    write_file("{" ENTRY("a", "U8", "[4]", "[0,4]") "}", 4);
+    assert_int_equal(st_read(&f, f.entries[0].offset, bytes, 64), 0);
     st_close(&f);
 }
 
@@ -460,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_safetensors_refuses_holes),
         cmocka_unit_test(test_safetensors_refuses_metadata_that_is_not_strings),
         cmocka_unit_test(test_safetensors_says_that_a_file_became_shorter),
+        cmocka_unit_test(test_safetensors_says_that_a_file_was_written_to),
         cmocka_unit_test(test_safetensors_refuses_reads_beyond_the_end),
     };
     return cmocka_run_group_tests(tests, folder_make, folder_remove);
