@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 enum {
-    TEXT_BYTES = 8192,   /* an error message is at most 4096 */
-    LINE_BYTES = 16384,  /* with control characters written out */
-    NAME_BYTES = 96,     /* of a stage in the progress line */
+    TEXT_BYTES = 8192,  /* an error message is at most 4096 */
+    LINE_BYTES = 16384, /* with control characters written out */
+    NAME_BYTES = 96,    /* of a stage in the progress line */
     PATH_BYTES = 4096 + 256,
     COLUMNS_DEFAULT = 80
 };
@@ -301,6 +301,23 @@ int64_t memory_peak_rss(void)
     struct rusage u;
 
     return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}
+
+bool io_bytes(int64_t *n_read, int64_t *n_written)
+{
+    FILE *f = fopen("/proc/self/io", "re");
+    long long r = 0;
+    long long w = 0;
+    bool known;
+
+    if (!f) {
+        return false;
+    }
+    known = fscanf(f, "rchar: %lld wchar: %lld", &r, &w) == 2;
+    (void)fclose(f);
+    *n_read = r;
+    *n_written = w;
+    return known;
 }
 
 /* The number in a cgroup file; INT64_MAX when there is none ("max", or no such file). */

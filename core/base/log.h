@@ -5,6 +5,7 @@
 #ifndef CORE_BASE_LOG_H
 #define CORE_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -27,6 +28,9 @@ void progress_end(void);
 
 double now_s(void);            /* monotonic clock */
 int64_t memory_peak_rss(void); /* bytes, of this process so far (ru_maxrss) */
+/* Bytes that this process read and wrote so far, with read and write, from the cache or not;
+ * false: the system does not say (no /proc). */
+bool io_bytes(int64_t *n_read, int64_t *n_written);
 int64_t memory_physical(void); /* bytes of RAM, cgroup limit respected */
 
 #endif

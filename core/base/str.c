@@ -77,6 +77,26 @@ void str_addf(struct str *s, const char *fmt, ...)
     s->len += (size_t)n;
 }
 
+void str_add_real(struct str *s, double x)
+{
+    enum {
+        DIGITS_SURE = 15,
+        DIGITS_ALL = 17
+    }; /* that a double always keeps, and that always tell it */
+    char text[32];
+
+    for (int digits = DIGITS_SURE; digits <= DIGITS_ALL; digits++) {
+        (void)snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) {
+            break;
+        }
+    }
+    str_add(s, text);
+    if (!strpbrk(text, ".e")) {
+        str_add(s, ".0");
+    }
+}
+
 void str_clear(struct str *s)
 {
     s->len = 0;

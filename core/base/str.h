@@ -21,6 +21,9 @@ struct str {
 void str_add(struct str *s, const char *text);
 void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_addf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The shortest text that reads back as the same number, always a real in JSON: 0.1, 2.0, 1e-07.
+ * x is finite. */
+void str_add_real(struct str *s, double x);
 void str_clear(struct str *s);                 /* len = 0, keeps the memory */
 const char *str_text(const struct str *s);     /* "" when empty */
 int str_check(const struct str *s) MUST_CHECK; /* HCSMOE_ENOMEM with message if failed */
