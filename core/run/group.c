@@ -28,6 +28,7 @@ void grouping_release(struct grouping *g)
     mem_free(g->labels);
     mem_free(g->cores);
     mem_free(g->joins);
+    mem_free(g->matrix);
     *g = (struct grouping){0};
 }
 
@@ -87,6 +88,23 @@ static int matrix_check(const double *d, int64_t e, const char *who)
     return 0;
 }
 
+struct matrices {
+    double *distances, *similarities, *base[BASES_MAX];
+    int64_t sizes[BASES_MAX];
+};
+
+/* The matrix that the clustering saw stays with the grouping. */
+static void matrix_keep(struct grouping *g, struct matrices *x, bool distances, bool similarities)
+{
+    mem_free(g->matrix);
+    g->matrix = distances ? x->distances : similarities ? x->similarities : NULL;
+    g->similarities = !distances && similarities;
+    if (distances)
+        x->distances = NULL;
+    else if (similarities)
+        x->similarities = NULL;
+}
+
 /* Adds d divided by its mean over the pairs i < j; one base alone stays as it is. */
 static void distances_add(const double *d, int64_t e, int n_bases, double *sum)
 {
@@ -100,11 +118,6 @@ static void distances_add(const double *d, int64_t e, int n_bases, double *sum)
     for (int64_t i = 0; i < e * e; i++)
         sum[i] += d[i] / mean;
 }
-
-struct matrices {
-    double *distances, *similarities, *base[BASES_MAX];
-    int64_t sizes[BASES_MAX];
-};
 
 static void matrices_release(struct matrices *x)
 {
@@ -199,6 +212,9 @@ int grouping_make(struct grouping *g, const struct config *c, const struct layer
                       s->dims.layer, (long long)g->n_groups, (long long)g->n_joins, (long long)e);
     if (!status)
         status = labels_renumber(g, name, caps & HCSMOE_CAP_LEAVES_OUT);
+    if (!status)
+        matrix_keep(g, &x, c->n_bases && (caps & HCSMOE_CAP_DISTANCES_IN),
+                    c->n_bases && (caps & HCSMOE_CAP_SIMILARITIES_IN));
     matrices_release(&x);
     return status;
 }

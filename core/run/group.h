@@ -15,6 +15,8 @@ struct grouping {
     int32_t *cores;  /* [n_groups]; -1: none */
     hcsmoe_join *joins;
     int64_t n_joins;
+    double *matrix;    /* [E, E] what the clustering went by; NULL: neither of the two */
+    bool similarities; /* larger is more alike; false: distances */
 };
 
 /* What a layer is to become. */

@@ -4,7 +4,6 @@
  */
 #include "run/made.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -29,6 +28,7 @@ int made_folders(struct made *d, const char *target)
         output_open(&d->output, d->p->m, target, plain ? LAYOUT_EXPANDED : c->layout, c->overwrite);
     char *beside = NULL;
 
+    d->report.matrices = true;
     if (status || c->layout != LAYOUT_COLLAPSED || !d->p->eval)
         return status;
     beside = mem_printf("%s.exact", d->output.target);
@@ -164,6 +164,7 @@ int made_tail(struct made *d, const struct layer_stats *stats)
 {
     const double begin = now_s();
     struct str ini = {0};
+    char key[65];
     int status = output_tail(&d->output, report_method(d->v->c, d->p));
 
     if (!status && d->exact.writing)
@@ -174,6 +175,9 @@ int made_tail(struct made *d, const struct layer_stats *stats)
         status = config_print(d->v->c, false, &ini);
     if (!status)
         status = output_file(&d->output, "run.ini", ini.text, ini.len);
+    statistics_key(d->v->c, d->p, key);
+    if (!status)
+        status = report_again(&d->report, &ini, key);
     if (!status)
         status = report_result(&d->report, d->p, &d->output);
     d->write_s += now_s() - begin;
@@ -182,23 +186,28 @@ int made_tail(struct made *d, const struct layer_stats *stats)
     return status;
 }
 
+static int text_write(const char *folder, const char *name, const struct str *text)
+{
+    char *path = mem_printf("%s/hcsmoe/%s", folder, name);
+    int status = path ? path_write(path, text->text, text->len) : HCSMOE_ENOMEM;
+    mem_free(path);
+    return status;
+}
+
 int made_report(struct made *d, const char *folder, const struct times *t, int64_t planned_bytes)
 {
-    struct str text = {0};
-    char *a = mem_printf("%s/hcsmoe/report.json", folder),
-         *b = mem_printf("%s/hcsmoe/report.txt", folder);
+    struct str json = {0}, text = {0};
     int status = report_end(&d->report, t, planned_bytes);
-    char *json = report_json(&d->report);
 
     if (!status)
-        status = json && a && b ? report_text(&d->report, &text) : fail_memory(0);
+        status = report_json(&d->report, &json);
     if (!status)
-        status = path_write(a, json, strlen(json));
+        status = report_text(&d->report, &text);
     if (!status)
-        status = path_write(b, text.text, text.len);
+        status = text_write(folder, "report.json", &json);
+    if (!status)
+        status = text_write(folder, "report.txt", &text);
+    str_release(&json);
     str_release(&text);
-    free(json); /* from json_dumps */
-    mem_free(a);
-    mem_free(b);
     return status;
 }

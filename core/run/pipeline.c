@@ -227,6 +227,8 @@ static const struct times *times_now(struct run *r)
 static int merge_run(struct run *r)
 {
     struct config *c = r->c;
+    int64_t n_read[2], n_written[2];
+    bool counts = io_bytes(&n_read[0], &n_written[0]);
     int status = made_folders(&r->made, c->output_path);
 
     if (!status)
@@ -241,6 +243,9 @@ static int merge_run(struct run *r)
     observation_release(&r->observation);
     if (!status)
         status = made_tail(&r->made, r->stats);
+    counts = counts && io_bytes(&n_read[1], &n_written[1]);
+    if (!status && counts)
+        status = report_io(&r->made.report, n_read[1] - n_read[0], n_written[1] - n_written[0]);
     if (!status)
         status = made_report(&r->made, r->made.output.temporary, times_now(r), r->plan.peak_bytes);
     return status ? status : output_finish(&r->made.output);
@@ -332,6 +337,8 @@ int pipeline_run(struct config *c, bool *started)
             fputs(str_text(&text), stderr);
         status = made_open(&r.made, &r.p.v, &r.p);
     }
+    if (!status)
+        status = report_plan(&r.made.report, &r.plan);
     str_release(&text);
     *started = !status;
     if (!status && r.p.eval && c->before && c->merges)

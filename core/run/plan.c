@@ -322,6 +322,17 @@ static int merge_plan(struct plan *plan, const struct prepared *p, const struct 
     return status;
 }
 
+/* The report's distances, which wait in memory for the last layer. */
+static int64_t matrices_bytes(const struct prepared *p, const struct config *c)
+{
+    enum { NUMBER_BYTES = 56 }; /* one in an array of jansson's */
+    int64_t pairs = 0;
+    for (int l = 0; c->output_path && l < p->m->desc.n_layers; l++)
+        if (layer_touched(c, p->m, l))
+            pairs += p->m->layers[l].desc.n_experts * (p->m->layers[l].desc.n_experts - 1) / 2;
+    return pairs * NUMBER_BYTES;
+}
+
 int plan_make(struct plan *plan, const struct prepared *p, const struct config *c)
 {
     const struct model *m = p->m;
@@ -351,7 +362,7 @@ int plan_make(struct plan *plan, const struct prepared *p, const struct config *
                 layers += (int64_t)(m->layer_bytes_max / (uint64_t)m->layers[l].n_stored);
                 seen = 1;
             }
-        layers += plan->merge_bytes;
+        layers += plan->merge_bytes + matrices_bytes(p, c);
         if (c->partition > 1) /* the layer in float32 */
             layers += 2 * (int64_t)m->layer_bytes_max;
         plan->peak_bytes = PROCESS_BYTES + (layers > head ? layers : head);

@@ -11,9 +11,10 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "base/sha256.h"
 #include "base/version.h"
 
-enum { TOKENS_PER_NEURON = 2 };
+enum { TOKENS_PER_NEURON = 2, MATRIX_DIGITS = 6 };
 
 static const double near_tie =
     1e-3; /* a relative gap below it means that a little noise would have joined another pair */
@@ -120,6 +121,20 @@ static json_t *joins(const struct grouping *g, json_t *warnings)
     return a;
 }
 
+/* The pairs i < j in order of rows, as SciPy's condensed form. Six digits: they are for looking
+ * at, and 60 experts in 24 layers have 42,480 of them. */
+static json_t *pairs(const double *matrix, int64_t e)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < e; i++)
+        for (int64_t j = i + 1; j < e; j++) {
+            char text[32];
+            (void)snprintf(text, sizeof text, "%.*g", MATRIX_DIGITS, matrix[i * e + j]);
+            json_array_append_new(a, json_real(strtod(text, NULL)));
+        }
+    return a;
+}
+
 /* A refit from fewer tokens than this per neuron follows the text it saw too closely (beyond.md
  * section 9.3). */
 static void tokens_warn(const struct merged *x, json_t *warnings)
@@ -159,6 +174,9 @@ int report_layer(struct report *r, const struct layer_stats *s, const struct gro
     }
     if (g->n_joins)
         json_object_set_new(o, "merges", joins(g, warnings));
+    if (r->matrices && g->matrix)
+        json_object_set_new(o, g->similarities ? "similarities" : "distances",
+                            pairs(g->matrix, g->n_experts));
     for (size_t i = 0; i < json_array_size(said); i++)
         json_array_append(warnings, json_array_get(said, i));
     if (x->routed) {
@@ -214,6 +232,36 @@ int report_eval(struct report *r, const char *when, json_t *result)
     return json_object_set_new(eval, when, result) ? fail_memory(0) : 0;
 }
 
+int report_plan(struct report *r, const struct plan *plan)
+{
+    json_t *o = json_pack("{s:i, s:f, s:f, s:f, s:I, s:I, s:I, s:I}", "passes", plan->passes,
+                          "flops", plan->flops, "merge_flops", plan->merge_flops, "eval_flops",
+                          plan->eval_flops, "read_bytes", (json_int_t)plan->read_bytes,
+                          "write_bytes", (json_int_t)plan->write_bytes, "disk_bytes",
+                          (json_int_t)plan->disk_bytes, "peak_bytes", (json_int_t)plan->peak_bytes);
+    return json_object_set_new(r->root, "plan", o) ? fail_memory(0) : 0;
+}
+
+int report_io(struct report *r, int64_t n_read, int64_t n_written)
+{
+    json_t *o = json_pack("{s:I, s:I}", "read_bytes", (json_int_t)n_read, "written_bytes",
+                          (json_int_t)n_written);
+    return json_object_set_new(r->root, "io", o) ? fail_memory(0) : 0;
+}
+
+int report_again(struct report *r, const struct str *ini, const char *key)
+{
+    struct sha256 sum;
+    char hex[65];
+
+    sha256_init(&sum);
+    sha256_add(&sum, str_text(ini), ini->len);
+    sha256_hex(&sum, hex);
+    json_t *o = json_pack("{s:s, s:s, s:s}", "run_ini", str_text(ini), "run_ini_sha256", hex,
+                          "statistics_key", key);
+    return json_object_set_new(r->root, "reproduce", o) ? fail_memory(0) : 0;
+}
+
 int report_end(struct report *r, const struct times *t, int64_t planned)
 {
     int bad = json_object_set_new(r->root, "time_s",
@@ -227,9 +275,36 @@ int report_end(struct report *r, const struct times *t, int64_t planned)
     return bad ? fail_memory(0) : 0;
 }
 
-char *report_json(const struct report *r)
+/* jansson writes 0.10000000000000001; 0.1 reads back as the same number. */
+static void reals_shorten(const char *json, struct str *out)
 {
-    return json_dumps(r->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    for (const char *p = json; *p;) {
+        const char *from = p;
+        if (*p == '"') {
+            for (p++; *p != '"'; p++)
+                p += *p == '\\';
+            str_add_bytes(out, from, (size_t)(++p - from));
+        } else if (*p == '-' || (*p >= '0' && *p <= '9')) {
+            p += strspn(p, "-+.eE0123456789");
+            if (strcspn(from, ".eE") < (size_t)(p - from))
+                str_add_real(out, strtod(from, NULL));
+            else
+                str_add_bytes(out, from, (size_t)(p - from));
+        } else {
+            p += strcspn(p, "\"-0123456789");
+            str_add_bytes(out, from, (size_t)(p - from));
+        }
+    }
+}
+
+int report_json(const struct report *r, struct str *out)
+{
+    char *text = json_dumps(r->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    if (!text)
+        return fail_memory(0);
+    reals_shorten(text, out);
+    free(text); /* from json_dumps */
+    return str_check(out);
 }
 
 static void layer_text(const json_t *o, struct str *out)

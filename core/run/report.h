@@ -17,6 +17,7 @@ struct times {
 /* The report as it grows. */
 struct report {
     json_t *root, *layers;
+    bool matrices; /* layers get the distances or similarities of their experts */
     struct str table_before, table_exact, table_after; /* markdown */
 };
 
@@ -35,9 +36,14 @@ int report_result(struct report *r, const struct prepared *p, const struct outpu
 /* result: new reference, stored as eval.before, eval.exact (of a collapsed run, the same experts
  * under the model's own router) or eval.after. */
 int report_eval(struct report *r, const char *when, json_t *result) MUST_CHECK;
+/* What was planned; what calibrating and merging read and wrote (not known: leave it out); how
+ * to make it again: the INI's text, and the key of statistics.safetensors. */
+int report_plan(struct report *r, const struct plan *plan) MUST_CHECK;
+int report_io(struct report *r, int64_t n_read, int64_t n_written) MUST_CHECK;
+int report_again(struct report *r, const struct str *ini, const char *key) MUST_CHECK;
 int report_end(struct report *r, const struct times *t, int64_t planned_bytes) MUST_CHECK;
-/* report.json's text (free with free()), and the same for people. */
-char *report_json(const struct report *r);
+/* report.json's text, and the same for people. */
+int report_json(const struct report *r, struct str *out) MUST_CHECK;
 int report_text(const struct report *r, struct str *out) MUST_CHECK;
 /* config.json's `hcsmoe`, without layers and layout. */
 json_t *report_method(const struct config *c, const struct prepared *p);

@@ -45,9 +45,7 @@ static void parts_of(const struct layer_stats *s, struct part part[PARTS])
     memcpy(part, all, sizeof all);
 }
 
-/* What the statistics depend on: config.json, the shards' names and sizes, the tokens, how usage is
- * counted. Without text the tokens are none. */
-static void key_of(const struct config *c, const struct prepared *p, char hex[65])
+void statistics_key(const struct config *c, const struct prepared *p, char hex[65])
 {
     struct sha256 sum;
     char *config = json_dumps(p->m->config, JSON_COMPACT | JSON_SORT_KEYS);
@@ -127,7 +125,7 @@ int statistics_write(const char *path, const struct config *c, const struct prep
     int status = st_create(&w, path, reserve);
     for (size_t i = 0; !status && i < n; i++)
         status = layer_write(&w, c, layers[i], states[i]);
-    key_of(c, p, key);
+    statistics_key(c, p, key);
     json_t *meta =
         json_pack("{s:s, s:s, s:s}", "format", "pt", "hcsmoe", HCSMOE_VERSION, "key", key);
     char *text = meta ? json_dumps(meta, JSON_COMPACT) : NULL;
@@ -205,7 +203,7 @@ static int key_check(const struct statistics *s, const struct config *c, const s
     const char *has = json_string_value(json_object_get(meta, "key"));
     int status = 0;
 
-    key_of(c, p, key);
+    statistics_key(c, p, key);
     if (!has)
         status = fail(HCSMOE_EINVAL, "not a statistics file of hcsmoe");
     else if (strcmp(has, key))

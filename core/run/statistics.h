@@ -9,6 +9,10 @@
 
 struct prepared;
 
+/* A hash of what the statistics depend on: config.json, the shards' names and sizes, the tokens,
+ * how usage is counted. Without text the tokens are none. */
+void statistics_key(const struct config *c, const struct prepared *p, char hex[65]);
+
 /* Tensors "layer.L.NAME" of every layer given, float64 and int64; metadata says of which model,
  * text and settings. states[n] belong to the layers' components under c. */
 int statistics_write(const char *path, const struct config *c, const struct prepared *p,

@@ -335,6 +335,8 @@ static int row_finish(struct sweep *w, struct row *r)
     if (!status && r->folder)
         status = made_tail(&r->made, w->stats);
     if (!status && r->folder)
+        status = report_plan(&r->made.report, &w->plan);
+    if (!status && r->folder)
         status = made_report(&r->made, r->made.output.temporary, &t, w->plan.peak_bytes);
     if (!status && r->folder)
         status = output_finish(&r->made.output);

@@ -101,6 +101,15 @@ static void report_layer_check(const json_t *l)
     assert_int_equal(json_array_size(json_at(l, "merges")), 7);
     assert_non_null(json_at(json_array_get(json_at(l, "merges"), 0), "gap"));
     assert_true(json_is_array(json_at(l, "warnings")));
+    /* The first join is that of the least distance, which the report has to six digits. */
+    const json_t *distances = json_at(l, "distances");
+    double least = INFINITY;
+    assert_int_equal(json_array_size(distances), 8 * 7 / 2);
+    for (size_t i = 0; i < 28; i++)
+        least = fmin(least, json_real_value(json_array_get(distances, i)));
+    const double height =
+        json_number_value(json_at(json_array_get(json_at(l, "merges"), 0), "height"));
+    assert_true(fabs(least - height) <= 5e-6 * height);
     const double error = json_number_value(json_at(l, "output_error"));
     assert_true(error > 0 && error < 2);
 }
@@ -126,7 +135,14 @@ static void test_report_has_the_documented_members(void **state)
                                         "time_s.merge",
                                         "time_s.write",
                                         "time_s.eval",
-                                        "memory.planned_bytes"};
+                                        "memory.planned_bytes",
+                                        "plan.flops",
+                                        "plan.read_bytes",
+                                        "plan.peak_bytes",
+                                        "io.read_bytes",
+                                        "io.written_bytes",
+                                        "reproduce.run_ini",
+                                        "reproduce.statistics_key"};
     (void)state;
     const json_t *r = json_read(text("%s/hcsmoe/report.json", merged)),
                  *c = json_read(text("%s/config.json", merged));

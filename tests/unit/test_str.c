@@ -2,10 +2,12 @@
  * test_str.c - text that is built piece by piece.
  * SPDX-License-Identifier: MIT
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -90,6 +92,45 @@ static void test_a_failure_stays_until_it_is_checked(void **state)
     assert_false(s.failed);
 }
 
+static void test_reals_are_short_and_exact(void **state)
+{
+    static const struct {
+        double x;
+        const char *text;
+    } cases[] = {{0.1, "0.1"},
+                 {2, "2.0"},
+                 {-3.25, "-3.25"},
+                 {1e-7, "1e-07"},
+                 {1e300, "1e+300"},
+                 {0.1 + 0.2, "0.30000000000000004"},
+                 {5e-324, "4.94065645841247e-324"},
+                 {1e15, "1e+15"},
+                 {123456789, "123456789.0"}};
+    struct str s = {0};
+    uint64_t bits = 88172645463325252;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        str_clear(&s);
+        str_add_real(&s, cases[i].x);
+        assert_string_equal(s.text, cases[i].text);
+    }
+    for (int i = 0; i < 20000; i++) {
+        double x;
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        memcpy(&x, &bits, sizeof x);
+        if (!isfinite(x)) {
+            continue;
+        }
+        str_clear(&s);
+        str_add_real(&s, x);
+        assert_true(strtod(s.text, NULL) == x);
+    }
+    str_release(&s);
+}
+
 static void test_starts_and_ends(void **state)
 {
     (void)state;
@@ -109,6 +150,7 @@ int main(void)
         cmocka_unit_test(test_nul_bytes_are_kept),
         cmocka_unit_test(test_clear_keeps_the_memory),
         cmocka_unit_test(test_a_failure_stays_until_it_is_checked),
+        cmocka_unit_test(test_reals_are_short_and_exact),
         cmocka_unit_test(test_starts_and_ends),
     };
 
