@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/trace.h"
+#include "run/html.h"
 #include "run/statistics.h"
 
 int made_open(struct made *d, struct variant *v, const struct prepared *p)
@@ -196,7 +197,7 @@ static int text_write(const char *folder, const char *name, const struct str *te
 
 int made_report(struct made *d, const char *folder, const struct times *t, int64_t planned_bytes)
 {
-    struct str json = {0}, text = {0};
+    struct str json = {0}, text = {0}, html = {0};
     int status = report_end(&d->report, t, planned_bytes);
 
     if (!status)
@@ -204,10 +205,15 @@ int made_report(struct made *d, const char *folder, const struct times *t, int64
     if (!status)
         status = report_text(&d->report, &text);
     if (!status)
+        status = html_run(d->report.root, &html);
+    if (!status)
         status = text_write(folder, "report.json", &json);
     if (!status)
         status = text_write(folder, "report.txt", &text);
+    if (!status)
+        status = text_write(folder, "report.html", &html);
     str_release(&json);
     str_release(&text);
+    str_release(&html);
     return status;
 }

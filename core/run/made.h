@@ -27,8 +27,8 @@ int made_open(struct made *d, struct variant *v, const struct prepared *p) MUST_
 int made_folders(struct made *d, const char *target) MUST_CHECK;
 void made_release(struct made *d);
 
-/* One layer whose statistics are complete: group, merge, measure, write. q NULL or q->n = 0: nothing
- * is measured; quality_before has been called. x stays until the caller releases it. */
+/* One layer whose statistics are complete: group, merge, measure, write. q NULL or q->n = 0:
+ * nothing is measured; quality_before has been called. x stays until the caller releases it. */
 int made_layer(struct made *d, struct layer *l, const struct layer_stats *s,
                const struct observation *o, struct quality *q, bool in_place,
                struct merged *x) MUST_CHECK;
@@ -37,7 +37,8 @@ int made_keep(struct made *d, const struct layer *l) MUST_CHECK;
 
 /* Everything that is not a layer, beside the statistics; stats[n_layers]. */
 int made_tail(struct made *d, const struct layer_stats *stats) MUST_CHECK;
-/* report.json and report.txt into hcsmoe/ of a folder, the one still being made or the finished. */
+/* report.json, report.txt and report.html into hcsmoe/ of a folder, the one still being made or
+ * the finished. */
 int made_report(struct made *d, const char *folder, const struct times *t,
                 int64_t planned_bytes) MUST_CHECK;
 

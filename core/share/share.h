@@ -7,9 +7,15 @@
 
 #include <stddef.h>
 
-/* The model classes with which transformers loads layout = mapped; embed.cmake makes the array. Ends
- * with a '\0' that size does not count. */
+/* The model classes with which transformers loads layout = mapped; embed.cmake makes the array.
+ * Ends with a '\0' that size does not count. */
 extern const char modeling_hcsmoe_py[];
 extern const size_t modeling_hcsmoe_py_size;
+
+/* The style and the script that report.html carries. */
+extern const char report_css[];
+extern const size_t report_css_size;
+extern const char report_js[];
+extern const size_t report_js_size;
 
 #endif
