@@ -32,6 +32,9 @@ const struct command commands[] = {
      cmd_sweep},
     {"inspect", "hcsmoe inspect FOLDER", "what a checkpoint is, and how it was made", "s", 1, 1,
      cmd_inspect},
+    {"report", "hcsmoe report FOLDER ... [-o FILE]",
+     "report.html again, from the report.json of a run; several runs side by side", "o", 1, 62,
+     cmd_report},
     {"expand", "hcsmoe expand IN OUT [-s output.overwrite=yes]",
      "a mapped checkpoint with every expert written out", "cs", 2, 2, cmd_expand},
     {"collapse", "hcsmoe collapse IN OUT [-c FILE] [-s output.row=weighted]",
@@ -136,6 +139,8 @@ static int args_parse(struct args *a, int argc, char **argv)
             letter = 'c', a->ini = value;
         else if (option_takes(argv, argc, &i, "-m", &value))
             letter = 'm', a->model = value;
+        else if (option_takes(argv, argc, &i, "-o", &value))
+            letter = 'o', a->out = value;
         else if (option_takes(argv, argc, &i, "--json", &value))
             letter = 'j', a->json = value;
         else if (option_takes(argv, argc, &i, "--trace", &value))

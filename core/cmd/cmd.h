@@ -18,8 +18,8 @@ struct command;
 /* Arguments of all commands; what a command does not take, it refuses. Strings are argv's. */
 struct args {
     const struct command *command;
-    const char *ini, *model, *json, *trace; /* -c, -m, --json, --trace */
-    const char **sets, **plugins;   /* -s, --plugin */
+    const char *ini, *model, *json, *trace, *out; /* -c, -m, --json, --trace, -o */
+    const char **sets, **plugins;                 /* -s, --plugin */
     size_t n_sets, n_plugins;
     const char **words; /* what is left */
     size_t n_words;
@@ -31,7 +31,7 @@ struct args {
 struct command {
     const char *name, *usage, *summary;
     const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special,
-                          t --trace, S --set, w --write, k --markdown */
+                          t --trace, S --set, w --write, k --markdown, o -o */
     int words_least, words_most;
     int (*run)(const struct args *a);
 };
@@ -47,6 +47,7 @@ int cmd_score(const struct args *a);
 int cmd_tokenize(const struct args *a);
 int cmd_inspect(const struct args *a);
 int cmd_sweep(const struct args *a);
+int cmd_report(const struct args *a);
 int cmd_expand(const struct args *a);
 int cmd_collapse(const struct args *a);
 int cmd_plugins(const struct args *a);

@@ -62,15 +62,15 @@ _hcsmoe() {
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
         case ${words[i]} in
         -c) ini=${words[i + 1]} ;;
-        -m | -s | --set | --json | --trace | --plugin) ;;
+        -m | -s | -o | --set | --json | --trace | --plugin) ;;
         -*) ;;
-        *) [[ -z $command && ${words[i - 1]} != -[cms] && ${words[i - 1]} != --?* ]] && command=${words[i]} ;;
+        *) [[ -z $command && ${words[i - 1]} != -[cmso] && ${words[i - 1]} != --?* ]] && command=${words[i]} ;;
         esac
     done
     [[ -z $command && -n $ini ]] && command=run
     compopt -o filenames 2>/dev/null
     case $previous in
-    -c | --json | --trace | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
+    -c | -o | --json | --trace | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
     -m) mapfile -t COMPREPLY < <(compgen -d -- "$word") && return ;;
     esac
     compopt +o filenames 2>/dev/null
@@ -93,7 +93,7 @@ _hcsmoe() {
             _hcsmoe_reply "$word" "$(_hcsmoe_options "$program" "$command")"
         elif [[ $command == help ]]; then
             _hcsmoe_reply "$word" "$(_hcsmoe_commands "$program"; _hcsmoe_names "$program"; _hcsmoe_keys "$program")"
-        elif [[ $command == inspect || $command == expand || $command == collapse ]]; then
+        elif [[ $command == inspect || $command == report || $command == expand || $command == collapse ]]; then
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
         else

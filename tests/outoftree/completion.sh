@@ -21,7 +21,7 @@ offers() { # line words...
     done
 }
 
-offers "hcsmoe " run check config eval score tokenize sweep inspect expand collapse plugins help -c --version
+offers "hcsmoe " run check config eval score tokenize sweep report inspect expand collapse plugins help -c --version
 offers "hcsmoe in" inspect
 [ "$(wc -l <"$work/offered")" -eq 1 ] || die "more than 'inspect': $(cat "$work/offered")"
 offers "hcsmoe eval -" -m -c --json -s -q
@@ -34,6 +34,9 @@ offers "hcsmoe -c config/tiny_hc.ini -s group.cluster=" hierarchical kmeans
 offers "hcsmoe sweep -c config/tiny_hc.ini --set merge.merge=fr" freq
 offers "hcsmoe -c config/tiny_hc.ini -s output.layout=" mapped expanded collapsed
 offers "hcsmoe inspect con" config
+offers "hcsmoe report con" config
+offers "hcsmoe report -" -o
+offers "hcsmoe report config -o config/ti" config/tiny_hc.ini
 
 command -v zsh >/dev/null || exit 0
 zsh -n "$prefix/share/zsh/site-functions/_hcsmoe" || die "_hcsmoe does not parse"
