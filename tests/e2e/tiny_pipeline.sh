@@ -7,7 +7,7 @@ out=$work/out
 run -c "$SRC/config/tiny_hc.ini" -s "output.output_path=$out" -s "output.result_path=$work/result.txt" -s eval.limit=8
 expect_status 0
 for file in config.json tokenizer.json tokenizer_config.json generation_config.json hcsmoe/report.json hcsmoe/report.txt \
-    hcsmoe/run.ini hcsmoe/statistics.safetensors; do
+    hcsmoe/report.html hcsmoe/run.ini hcsmoe/statistics.safetensors; do
     expect_file "$out/$file"
 done
 cmp "$out/tokenizer.json" "$SRC/config/data/tiny-mixtral/tokenizer.json"
