@@ -260,7 +260,6 @@ static int eval_read(struct config *c)
 
 static int run_read(struct config *c)
 {
-    static const char *const dtypes[] = {"f32"};
     struct ini_value s;
     int dtype = 0;
     int status = config_int(c, "run", "threads", 0, 4096, &c->threads);
@@ -269,7 +268,7 @@ static int run_read(struct config *c)
     if (!status)
         status = config_int(c, "run", "seed", 0, INT64_MAX, &c->run_seed);
     if (!status)
-        status = config_choice(c, "run", "dtype", dtypes, 1, &dtype);
+        status = config_choice(c, "run", "dtype", run_dtypes, n_run_dtypes, &dtype);
     if (!status)
         status =
             option_bytes(&c->ini, config_value(c, "run", "memory_limit", &s), &c->memory_limit);

@@ -61,7 +61,10 @@ bool config_key_counts(const struct config *c, const char *section, const char *
 size_t config_section_instances(const struct config *c, const char *section,
                                 const struct instance **of);
 
-/* Opens the device that [run] device names: c->kernels, c->device, the host's table. */
+/* The values of [run] dtype. */
+extern const char *const run_dtypes[];
+extern const size_t n_run_dtypes;
+/* Opens the device that [run] device and dtype name: c->kernels, c->device, the host's table. */
 int config_device(struct config *c) MUST_CHECK;
 
 #endif

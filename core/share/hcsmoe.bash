@@ -41,6 +41,7 @@ _hcsmoe_values() { # program key
     merge.merge) _hcsmoe_names "$1" merge && echo no ;;
     eval.task) _hcsmoe_names "$1" task ;;
     run.device) _hcsmoe_names "$1" kernels && echo auto ;;
+    run.dtype) printf '%s\n' f32 bf16 ;;
     output.layout) printf '%s\n' mapped expanded collapsed ;;
     esac
 }

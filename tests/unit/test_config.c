@@ -368,7 +368,8 @@ static void test_value_out_of_range_is_refused(void **state)
            "must be yes or no");
     refuse(LEAST "[run]\nmemory_limit = 3X\n", NULL, CONFIG_SHOW, ":10: [run] memory_limit = 3X",
            "must be a number of bytes");
-    refuse(LEAST "[run]\ndtype = f16\n", NULL, CONFIG_SHOW, ":10: [run] dtype", "(have: f32)");
+    refuse(LEAST "[run]\ndtype = f16\n", NULL, CONFIG_SHOW, ":10: [run] dtype",
+           "(have: f32, bf16)");
     refuse(LEAST, "calibration.block_size=1", CONFIG_SHOW, NULL,
            "-s calibration.block_size = 1: must be 2..1048576");
     refuse(LEAST, "group.linkage=singel", CONFIG_SHOW, NULL, "did you mean 'single'?");
