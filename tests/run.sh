@@ -9,7 +9,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 packages="gcc g++ libc6-dev clang cmake make pkg-config binutils libopenblas-openmp-dev libinih-dev libcmocka-dev
-libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libomp-dev abigail-tools dpkg-dev zsh chromium"
+libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libomp-dev abigail-tools dpkg-dev zsh chromium
+libdnnl-dev"
 jobs=$(nproc)
 export UBSAN_OPTIONS=print_stacktrace=1
 passed=0

@@ -114,6 +114,8 @@ int layer_read(const struct model *m, int i, struct layer *l)
     for (int r = 0; !status && r < MODEL_ROLES; r++)
         if (s->role[r] && r != HCSMOE_ROLE_EXPERT_MAP)
             status = load_add(&q, s->role[r], &at, &l->role[r]);
+    /* Which experts a token goes to hangs on the last bits of a logit. */
+    l->role[HCSMOE_ROLE_ROUTER].flags |= HCSMOE_TENSOR_EXACT;
     if (!status && s->desc.is_moe) {
         status = experts_load(m, s, l, &q, &at);
         l->n_stored = s->n_stored;

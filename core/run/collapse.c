@@ -98,6 +98,7 @@ int collapse_layer(struct collapsed *y, const struct model *m, const struct laye
         coefficients(from, usage, row, rows, n, coefficient);
         status = row_make(m, old, rows, n, coefficient, views, terms, &out);
     }
+    router.flags = old->flags;
     y->layer.role[HCSMOE_ROLE_ROUTER] = router;
     y->layer.n_experts = groups;
     y->layer.map = NULL;

@@ -6,6 +6,13 @@
  * tensors in the dtype they are stored in (F32, F16, BF16), contiguous in their last dimension, and
  * are never copied to float32 as a whole. Work is queued in order on queue 0; a CPU table has
  * finished when the call returns. Every kernel gives the same bits for any number of threads.
+ * A table whose name ends in -bf16 rounds what enters the products of linear, mlp, experts, swiglu and
+ * token_logprobs to bfloat16, to nearest even: x, the weights, and the hidden activations (times
+ * scale) before down; BF16 weights are taken as they are stored. Sums, what is between products,
+ * hidden_sum and all outputs are float32 or better as elsewhere; linear rounds nothing when the weight
+ * has HCSMOE_TENSOR_EXACT. Errors hold against the references on rounded operands; a hidden
+ * activation that lies between two bfloat16 values by less than its error may become either.
+ *
  * "error" is the bound that tests hold a table to against kernels/ref, relative to the largest
  * magnitude in the row unless said otherwise.
  * SPDX-License-Identifier: MIT
@@ -203,7 +210,8 @@ struct hcsmoe_kernels {
                                       int64_t ldl);
 };
 
-/* ops of a kind-KERNELS component; its name is a value of [run] device. */
+/* ops of a kind-KERNELS component; its name is a value of [run] device. With dtype = bf16 the host
+ * takes, of the components NAME-bf16 and NAME-...-bf16, the one that can run and is preferred. */
 typedef struct hcsmoe_kernels_ops {
     uint32_t struct_size, reserved0;
     /* 0: cannot run here (reason set by h->fail), else how much it is to be preferred, 1..100. */

@@ -34,6 +34,12 @@ enum {
 /* Where the bytes of a tensor lie. */
 enum { HCSMOE_DEVICE_HOST = 0, HCSMOE_DEVICE_ACCELERATOR = 1 };
 
+enum {
+    /* What is multiplied with it, and itself, is never rounded: set by the host on weights whose
+     * product decides, the router's. kernels.h says where it counts. */
+    HCSMOE_TENSOR_EXACT = 1u << 0
+};
+
 /*
  * A view: it owns nothing. Row-major; stride[i] counts elements; unused dimensions are 1 with
  * stride 0. Frozen: 104 bytes for ever; reserved words are zero and checked.
@@ -43,7 +49,7 @@ typedef struct hcsmoe_tensor {
     int64_t shape[4];
     int64_t stride[4];
     uint32_t dtype, ndim;
-    uint32_t device, flags; /* flags: none yet, zero */
+    uint32_t device, flags; /* flags: HCSMOE_TENSOR_* */
     uint64_t reserved[2];
 } hcsmoe_tensor;
 

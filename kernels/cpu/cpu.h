@@ -12,21 +12,57 @@
 
 #include "simd.h"
 
+struct cpu;
+
+/*
+ * How activations and stored weights enter matrix products. What is rounded is called an operand: activations
+ * are made into operands once, weights panel by panel.
+ */
+struct cpu_product {
+    const char *note;       /* of the table's name */
+    int64_t tile_rows;      /* activations that one panel of weights serves */
+    int64_t panel_rows;     /* at most; and of so many elements */
+    int64_t panel_elements; /* a panel should stay in the caches */
+    size_t element;         /* bytes of an operand's element, and of a panel's */
+    /* n activations as operands; NULL: they are used where they are. */
+    void (*operand)(const struct cpu_simd *s, int64_t n, const float *x, void *to);
+    /* y[m, rows] = (add ? y : 0) + x[m, kk] w[first..first+rows-1]^T. x: operands, ldx elements from row to row.
+     * panel: room for rows * kk elements. */
+    hcsmoe_status (*multiply)(const struct cpu *c, int64_t m, const void *x, int64_t ldx,
+                              const hcsmoe_tensor *w, int64_t first, int64_t rows, void *panel,
+                              int add, float *y, int64_t ldy);
+};
+extern const struct cpu_product cpu_product_f32; /* all in float32 */
+extern const struct cpu_product
+    cpu_product_rounded; /* operands rounded to bfloat16, kept as float32 */
+
 struct cpu {
     hcsmoe_kernels table;
     const struct cpu_simd *simd;
-    char name[96];
+    const struct cpu_product *product;
+    void *product_state; /* the product's own */
+    char name[112];
 };
 
 /* The sets of loops that this processor can run, best first, ended by NULL. */
 const struct cpu_simd *const *cpu_simd_sets(void);
 /* A table on these loops; NULL with the message set when memory is lacking. */
-const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd);
-void cpu_table_free(const hcsmoe_host *h, const hcsmoe_kernels *k);
+struct cpu *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd,
+                      const struct cpu_product *product);
+void cpu_table_free(const hcsmoe_host *h, struct cpu *c); /* c may be NULL */
+/* The ops of a plugin whose instance is such a table. */
+hcsmoe_status cpu_table_get(void *self, const hcsmoe_host *h, int32_t device_index,
+                            const hcsmoe_kernels **out);
+int64_t cpu_working_bytes(void *self, const hcsmoe_host *h, const hcsmoe_experts_args *experts,
+                          const hcsmoe_attention_args *attention, int64_t vocabulary);
 
+static inline const struct cpu *cpu_of(const hcsmoe_kernels *k)
+{
+    return k->ctx;
+}
 static inline const struct cpu_simd *cpu_simd_of(const hcsmoe_kernels *k)
 {
-    return ((const struct cpu *)k->ctx)->simd;
+    return cpu_of(k)->simd;
 }
 
 /* Working memory of a call: a block for each thread that parallel_for may use. */
@@ -54,19 +90,17 @@ struct cpu_split cpu_split_of(int64_t n, int64_t most);
 int64_t cpu_split_begin(const struct cpu_split *s, int64_t part); /* part = parts: n */
 int64_t cpu_split_widest(const struct cpu_split *s);              /* no part is larger */
 
-enum {
-    CPU_TILE_ROWS = 1024, /* activations that one unpacked panel of weights serves */
-    CPU_PANEL_ELEMENTS =
-        1024 * 1024, /* floats of an unpacked panel: it should stay in the caches */
-    CPU_PANEL_ROWS = 1024
-};
 /* How weights [n, kk] are cut into panels. */
-struct cpu_split cpu_panels(int64_t n, int64_t kk);
-
-/* y[m, rows] = (add ? y : 0) + x[m, kk] w[first..first+rows-1]^T. panel: room for rows * kk floats. */
-void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_t ldx,
-                     const hcsmoe_tensor *w, int64_t first, int64_t rows, float *panel, int add,
-                     float *y, int64_t ldy);
+struct cpu_split cpu_panels(const struct cpu_product *p, int64_t n, int64_t kk);
+/* *out: n activations as operands, in memory that the caller frees (*room), or where they are (NULL). */
+hcsmoe_status cpu_operands(const struct cpu *c, const struct cpu_product *p, int64_t n,
+                           const float *x, void **room, const void **out);
+/* Rows first.. of a matrix, rounded to bfloat16 and without gaps. */
+void cpu_narrow_rows(const struct cpu_simd *s, const hcsmoe_tensor *w, int64_t first, int64_t rows,
+                     uint16_t *to);
+/* n elements that follow each other from `offset` on, as they are stored, to float. */
+void cpu_widen_run(const struct cpu_simd *s, uint32_t dtype, const void *data, int64_t offset,
+                   int64_t n, float *to);
 
 /* Elements begin..begin+n-1, counted row-major, of an F32, F16 or BF16 tensor; with _double also F64. */
 void cpu_read(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, int64_t n,
@@ -107,10 +141,9 @@ hcsmoe_status cpu_route(const hcsmoe_kernels *k, int64_t n, int64_t e, int32_t t
                         int32_t renormalise, const float *logits, const int64_t *mask,
                         float *probabilities, int32_t *ids, float *weights);
 hcsmoe_status cpu_mlp(const hcsmoe_kernels *k, const hcsmoe_mlp_args *a);
-int64_t cpu_mlp_bytes(const hcsmoe_host *h);
+int64_t cpu_mlp_bytes(const struct cpu *c);
 hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a);
-int64_t cpu_experts_bytes(const hcsmoe_host *h, const struct cpu_simd *s,
-                          const hcsmoe_experts_args *a);
+int64_t cpu_experts_bytes(const struct cpu *c, const hcsmoe_experts_args *a);
 hcsmoe_status cpu_swiglu(const hcsmoe_kernels *k, int64_t n, int64_t width, int64_t ffn,
                          const float *x, const hcsmoe_tensor *gate, const hcsmoe_tensor *up,
                          float *h);
@@ -123,7 +156,7 @@ hcsmoe_status cpu_scatter_add(const hcsmoe_kernels *k, int64_t n, int64_t width,
 hcsmoe_status cpu_token_logprobs(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
                                  const hcsmoe_tensor *head, const int32_t *target, float *logprob,
                                  uint8_t *greedy);
-int64_t cpu_token_logprobs_bytes(const hcsmoe_host *h, int64_t width, int64_t vocabulary);
+int64_t cpu_token_logprobs_bytes(const struct cpu *c, int64_t width, int64_t vocabulary);
 hcsmoe_status cpu_column_sum(const hcsmoe_kernels *k, int64_t n, int64_t width, const float *x,
                              double *sum);
 hcsmoe_status cpu_gram_columns(const hcsmoe_kernels *k, int64_t n, int64_t e, const float *z,

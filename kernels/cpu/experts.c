@@ -30,7 +30,9 @@ struct unit {
 /* What one chunk of tokens needs, in host memory. */
 struct chunk {
     const hcsmoe_experts_args *a;
+    const struct cpu *c;
     const struct cpu_simd *simd;
+    const struct cpu_product *product;
     const hcsmoe_host *h;
     int64_t begin, n;  /* tokens */
     int64_t rows_most; /* of a unit */
@@ -46,10 +48,10 @@ struct chunk {
     struct cpu_work work;
 };
 
-static int64_t rows_most(const hcsmoe_experts_args *a)
+static int64_t rows_most(const struct cpu_product *p, const hcsmoe_experts_args *a)
 {
     int64_t rows = EXPERTS_HIDDEN_BYTES / 4 / (a->ffn > 0 ? a->ffn : 1) / 16 * 16;
-    rows = rows < CPU_TILE_ROWS ? rows : CPU_TILE_ROWS;
+    rows = rows < p->tile_rows ? rows : p->tile_rows;
     return rows > EXPERTS_ROWS_LEAST ? rows : EXPERTS_ROWS_LEAST;
 }
 
@@ -63,54 +65,62 @@ static int64_t chunk_tokens(const hcsmoe_experts_args *a)
 }
 
 /* Of bands: x, the hidden activations, one strip each of gate and up (or of down), weights, rows and scales. */
-static size_t bands_bytes(const struct cpu_simd *s, const hcsmoe_experts_args *a)
+static size_t bands_bytes(const struct cpu *c, const hcsmoe_experts_args *a)
 {
-    int64_t tokens = bands_number(s, rows_most(a)) * s->band;
+    int64_t tokens = bands_number(c->simd, rows_most(c->product, a)) * c->simd->band;
     int64_t room = bands_room(a->width > a->ffn ? a->width : a->ffn);
     return cpu_work_size(tokens * a->width, 4) + cpu_work_size(tokens * (a->ffn + BANDS_ROWS), 4) +
            2 * cpu_work_size(tokens * BANDS_ROWS, 4) + cpu_work_size(room, 4) +
            cpu_work_size(tokens, sizeof(float *)) + cpu_work_size(tokens, 4);
 }
 
-static size_t rows_bytes(const hcsmoe_experts_args *a)
+static size_t rows_bytes(const struct cpu_product *p, const hcsmoe_experts_args *a)
 {
-    struct cpu_split up = cpu_panels(a->ffn, a->width);
-    struct cpu_split down = cpu_panels(a->width, a->ffn);
+    struct cpu_split up = cpu_panels(p, a->ffn, a->width);
+    struct cpu_split down = cpu_panels(p, a->width, a->ffn);
     int64_t wide_up = cpu_split_widest(&up);
     int64_t wide_down = cpu_split_widest(&down);
     int64_t wide = wide_up > wide_down ? wide_up : wide_down;
     int64_t panel = wide_up * a->width;
-    int64_t rows = rows_most(a);
+    int64_t rows = rows_most(p, a);
     panel = panel > wide_down * a->ffn ? panel : wide_down * a->ffn;
-    return cpu_work_size(rows * a->width, 4) + cpu_work_size(rows * a->ffn, 4) +
-           cpu_work_size(rows * wide, 4) + cpu_work_size(panel, 4);
+    return cpu_work_size(rows * a->width, p->element) + cpu_work_size(rows * a->ffn, p->element) +
+           cpu_work_size(rows * wide, 4) + cpu_work_size(panel, p->element) +
+           (p->operand != NULL ? cpu_work_size(rows * wide_up, 4) : 0);
 }
 
-static size_t work_bytes(const struct cpu_simd *s, const hcsmoe_experts_args *a)
+/* Bands are float32. */
+static int has_bands(const struct cpu_product *p)
 {
-    size_t few = rows_bytes(a), many = bands_bytes(s, a);
+    return p->operand == NULL;
+}
+
+static size_t work_bytes(const struct cpu *c, const hcsmoe_experts_args *a)
+{
+    size_t few = rows_bytes(c->product, a);
+    size_t many = has_bands(c->product) ? bands_bytes(c, a) : 0;
     return few > many ? few : many;
 }
 
 /* Units of one chunk of n tokens at most: each list of entries may end in a unit that is not full. */
-static int64_t units_most(const hcsmoe_experts_args *a, int64_t n)
+static int64_t units_most(const struct cpu_product *p, const hcsmoe_experts_args *a, int64_t n)
 {
     int64_t entries = a->hidden_sum != NULL ? n * a->n_experts : n * a->top_k;
-    return entries / (rows_most(a) / 2) + 2 * a->n_experts;
+    return entries / (rows_most(p, a) / 2) + 2 * a->n_experts;
 }
 
-int64_t cpu_experts_bytes(const hcsmoe_host *h, const struct cpu_simd *s,
-                          const hcsmoe_experts_args *a)
+int64_t cpu_experts_bytes(const struct cpu *c, const hcsmoe_experts_args *a)
 {
     int64_t n = a->n_tokens < chunk_tokens(a) ? a->n_tokens : chunk_tokens(a);
     int64_t entries = a->hidden_sum != NULL ? n * a->n_experts : n * a->top_k;
-    int64_t bytes = (int64_t)work_bytes(s, a) * h->threads(h);
+    int64_t units = units_most(c->product, a, n);
+    int64_t bytes = (int64_t)work_bytes(c, a) * c->table.host->threads(c->table.host);
     bytes += entries * (int64_t)sizeof(struct entry) + n * a->top_k * 4;
     if (a->out != NULL)
         bytes += n * a->top_k * a->width * 4;
     if (a->hidden_sum != NULL)
-        bytes += units_most(a, n) * a->ffn * 8;
-    return bytes + units_most(a, n) * (int64_t)sizeof(struct unit);
+        bytes += units * a->ffn * 8;
+    return bytes + units * (int64_t)sizeof(struct unit);
 }
 
 /* slot[t, s]: in which order the experts of a token are added. */
@@ -203,71 +213,116 @@ static void list_units(struct chunk *c)
     qsort(c->units, (size_t)c->n_units, sizeof *c->units, by_cost);
 }
 
-/* The unit's rows of x: in place where they follow each other. */
-static const float *gather(const struct chunk *c, const struct unit *u, float *room)
+/* The unit's rows of x, as operands: in place where they follow each other and are used as they are. */
+static const void *gather(const struct chunk *c, const struct unit *u, char *room)
 {
     const struct entry *e = c->entries + u->first;
+    const struct cpu_product *p = c->product;
     int64_t width = c->a->width;
     const float *x = c->a->x + c->begin * width;
-    if (e[u->rows - 1].token - e[0].token == u->rows - 1)
+    if (p->operand == NULL && e[u->rows - 1].token - e[0].token == u->rows - 1)
         return x + e[0].token * width;
-    for (int64_t r = 0; r < u->rows; r++)
-        memcpy(room + r * width, x + e[r].token * width, (size_t)width * sizeof *x);
+    for (int64_t r = 0; r < u->rows; r++) {
+        char *to = room + (size_t)(r * width) * p->element;
+        if (p->operand != NULL)
+            p->operand(c->simd, width, x + e[r].token * width, to);
+        else
+            memcpy(to, x + e[r].token * width, (size_t)width * sizeof *x);
+    }
     return room;
 }
 
-static void unit_down(const struct chunk *c, const struct unit *u, const float *hidden, float *y,
-                      float *panel)
+/* A unit's memory when it runs row by row. */
+struct rows_room {
+    char *x, *hidden; /* operands [rows_most, width], [rows_most, ffn] */
+    float *gate;      /* [rows_most, a panel of up]; NULL: the gate's place is in hidden */
+    float *y;         /* [rows_most, a panel] */
+    void *panel;
+};
+
+static struct rows_room rows_room_of(const struct chunk *c)
+{
+    const hcsmoe_experts_args *a = c->a;
+    const struct cpu_product *p = c->product;
+    int64_t wide_up = cpu_split_widest(&c->up);
+    int64_t wide_down = cpu_split_widest(&c->down);
+    char *block = cpu_work_mine(&c->work);
+    struct rows_room m = {.x = cpu_work_take(&block, c->rows_most * a->width, p->element)};
+    m.hidden = cpu_work_take(&block, c->rows_most * a->ffn, p->element);
+    m.y = cpu_work_take(&block, c->rows_most * (wide_up > wide_down ? wide_up : wide_down),
+                        sizeof *m.y);
+    if (p->operand != NULL)
+        m.gate = cpu_work_take(&block, c->rows_most * wide_up, sizeof *m.gate);
+    m.panel = block;
+    return m;
+}
+
+static hcsmoe_status unit_down(const struct chunk *c, const struct unit *u,
+                               const struct rows_room *m)
 {
     const hcsmoe_experts_args *a = c->a;
     const float *weights = a->weights + c->begin * a->top_k;
     for (int64_t p = 0; p < c->down.parts; p++) {
         int64_t first = cpu_split_begin(&c->down, p);
         int64_t columns = cpu_split_begin(&c->down, p + 1) - first;
-        cpu_gemm_weight(c->simd, u->rows, hidden, a->ffn, &a->down[u->expert], first, columns,
-                        panel, 0, y, columns);
+        hcsmoe_status status =
+            c->product->multiply(c->c, u->rows, m->hidden, a->ffn, &a->down[u->expert], first,
+                                 columns, m->panel, 0, m->y, columns);
+        if (status != HCSMOE_OK)
+            return status;
         for (int64_t r = 0; r < u->rows; r++) {
             const struct entry *e = &c->entries[u->first + r];
             int64_t slot = (int64_t)e->token * a->top_k + c->slot[e->choice];
-            c->simd->scale(columns, weights[e->choice], y + r * columns,
+            c->simd->scale(columns, weights[e->choice], m->y + r * columns,
                            c->y + slot * a->width + first);
         }
     }
+    return HCSMOE_OK;
 }
 
-static void unit_rows(const struct chunk *c, const struct unit *u)
+/* Columns first.. of the hidden activations: added to the sums, and kept for down. */
+static hcsmoe_status unit_up(const struct chunk *c, const struct unit *u, const struct rows_room *m,
+                             const void *x, int64_t first, int64_t columns)
 {
     const hcsmoe_experts_args *a = c->a;
+    const struct cpu_product *p = c->product;
     int down = u->routed != 0 && a->out != NULL;
-    int64_t wide_up = cpu_split_widest(&c->up);
-    int64_t wide_down = cpu_split_widest(&c->down);
-    char *block = cpu_work_mine(&c->work);
-    float *room = cpu_work_take(&block, c->rows_most * a->width, sizeof *room);
-    float *hidden = cpu_work_take(&block, c->rows_most * a->ffn, sizeof *hidden);
-    float *up = cpu_work_take(&block, c->rows_most * (wide_up > wide_down ? wide_up : wide_down),
-                              sizeof *up);
-    float *panel = (float *)(void *)block;
-    const float *x = gather(c, u, room);
-
-    for (int64_t p = 0; p < c->up.parts; p++) {
-        int64_t first = cpu_split_begin(&c->up, p);
-        int64_t columns = cpu_split_begin(&c->up, p + 1) - first;
-        float *h = down ? hidden + first : hidden;
-        int64_t ldh = down ? a->ffn : columns;
-        cpu_gemm_weight(c->simd, u->rows, x, a->width, &a->gate[u->expert], first, columns, panel,
-                        0, h, ldh);
-        cpu_gemm_weight(c->simd, u->rows, x, a->width, &a->up[u->expert], first, columns, panel, 0,
-                        up, columns);
-        for (int64_t r = 0; r < u->rows; r++)
-            c->simd->swiglu(columns, h + r * ldh, up + r * columns);
-        if (a->hidden_sum != NULL) {
-            double *sum = c->sums + u->index * a->ffn + first;
-            memset(sum, 0, (size_t)columns * sizeof *sum);
-            c->simd->column_sum(u->rows, columns, h, ldh, sum);
-        }
+    int inside = down && p->operand == NULL;
+    float *h = inside ? (float *)(void *)m->hidden + first : m->gate;
+    int64_t ldh = inside ? a->ffn : columns;
+    if (h == NULL)
+        h = (float *)(void *)m->hidden;
+    hcsmoe_status status = p->multiply(c->c, u->rows, x, a->width, &a->gate[u->expert], first,
+                                       columns, m->panel, 0, h, ldh);
+    if (status == HCSMOE_OK)
+        status = p->multiply(c->c, u->rows, x, a->width, &a->up[u->expert], first, columns,
+                             m->panel, 0, m->y, columns);
+    for (int64_t r = 0; r < u->rows && status == HCSMOE_OK; r++) {
+        c->simd->swiglu(columns, h + r * ldh, m->y + r * columns);
+        if (down && p->operand != NULL)
+            p->operand(c->simd, columns, h + r * ldh,
+                       m->hidden + (size_t)(r * a->ffn + first) * p->element);
     }
-    if (down)
-        unit_down(c, u, hidden, up, panel);
+    if (status == HCSMOE_OK && a->hidden_sum != NULL) {
+        double *sum = c->sums + u->index * a->ffn + first;
+        memset(sum, 0, (size_t)columns * sizeof *sum);
+        c->simd->column_sum(u->rows, columns, h, ldh, sum);
+    }
+    return status;
+}
+
+static hcsmoe_status unit_rows(const struct chunk *c, const struct unit *u)
+{
+    const struct rows_room m = rows_room_of(c);
+    const void *x = gather(c, u, m.x);
+    hcsmoe_status status = HCSMOE_OK;
+    for (int64_t p = 0; p < c->up.parts && status == HCSMOE_OK; p++) {
+        int64_t first = cpu_split_begin(&c->up, p);
+        status = unit_up(c, u, &m, x, first, cpu_split_begin(&c->up, p + 1) - first);
+    }
+    if (status == HCSMOE_OK && u->routed != 0 && c->a->out != NULL)
+        status = unit_down(c, u, &m);
+    return status;
 }
 
 /* A unit's memory when it runs as bands. */
@@ -374,12 +429,13 @@ static void unit_bands(const struct chunk *c, const struct unit *u)
         bands_down(c, u, &m);
 }
 
-static void unit_run(const struct chunk *c, const struct unit *u)
+static hcsmoe_status unit_run(const struct chunk *c, const struct unit *u)
 {
-    if (u->rows <= c->simd->few_most || c->a->width == 0)
-        unit_rows(c, u);
-    else
-        unit_bands(c, u);
+    if (!has_bands(c->product) || u->rows <= c->simd->few_most || c->a->width == 0 ||
+        c->a->ffn == 0)
+        return unit_rows(c, u);
+    unit_bands(c, u);
+    return HCSMOE_OK;
 }
 
 static hcsmoe_status run_units(void *arg, int64_t begin, int64_t end)
@@ -387,9 +443,10 @@ static hcsmoe_status run_units(void *arg, int64_t begin, int64_t end)
     const struct chunk *c = arg;
     for (int64_t i = begin; i < end; i++) {
         hcsmoe_status status = cpu_check_cancelled(c->h);
+        if (status == HCSMOE_OK)
+            status = unit_run(c, &c->units[i]);
         if (status != HCSMOE_OK)
             return status;
-        unit_run(c, &c->units[i]);
     }
     return HCSMOE_OK;
 }
@@ -474,7 +531,7 @@ static hcsmoe_status chunk_new(struct chunk *c, int64_t n)
     const hcsmoe_experts_args *a = c->a;
     const hcsmoe_host *h = c->h;
     int64_t e = a->n_experts;
-    int64_t most = units_most(a, n);
+    int64_t most = units_most(c->product, a, n);
     int64_t entries = a->hidden_sum != NULL ? n * e : n * a->top_k;
     c->start = cpu_new(h, 2 * e + 1, sizeof *c->start);
     c->unit_start = cpu_new(h, e + 1, sizeof *c->unit_start);
@@ -487,7 +544,7 @@ static hcsmoe_status chunk_new(struct chunk *c, int64_t n)
         c->units == NULL || (a->out != NULL && c->y == NULL) ||
         (a->hidden_sum != NULL && c->sums == NULL))
         return HCSMOE_ENOMEM;
-    return cpu_work_new(&c->work, h, work_bytes(c->simd, a));
+    return cpu_work_new(&c->work, h, work_bytes(c->c, a));
 }
 
 static void chunk_free(struct chunk *c)
@@ -504,14 +561,15 @@ static void chunk_free(struct chunk *c)
 
 hcsmoe_status cpu_experts(const hcsmoe_kernels *k, const hcsmoe_experts_args *a)
 {
-    struct chunk c = {.a = a, .simd = cpu_simd_of(k), .h = k->host};
+    struct chunk c = {.a = a, .c = cpu_of(k), .simd = cpu_simd_of(k), .h = k->host};
     struct cpu_split chunks = cpu_split_of(a->n_tokens, chunk_tokens(a));
     hcsmoe_status status = check(k->host, a);
     if (status != HCSMOE_OK || a->n_tokens <= 0 || a->n_experts == 0)
         return status;
-    c.rows_most = rows_most(a);
-    c.up = cpu_panels(a->ffn, a->width);
-    c.down = cpu_panels(a->width, a->ffn);
+    c.product = c.c->product;
+    c.rows_most = rows_most(c.product, a);
+    c.up = cpu_panels(c.product, a->ffn, a->width);
+    c.down = cpu_panels(c.product, a->width, a->ffn);
     status = chunk_new(&c, cpu_split_widest(&chunks));
     for (int64_t i = 0; i < chunks.parts && status == HCSMOE_OK; i++) {
         int64_t begin = cpu_split_begin(&chunks, i);

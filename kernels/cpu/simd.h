@@ -21,6 +21,7 @@ struct cpu_simd {
     /* To nearest even in one rounding; NaN stays NaN. */
     void (*round_f32)(int64_t n, const double *x, float *y);
     void (*round_bf16)(int64_t n, const double *x, uint16_t *y);
+    void (*narrow_bf16)(int64_t n, const float *x, uint16_t *y);
     void (*round_f16)(int64_t n, const double *x, uint16_t *y);
     /* 1 when an element has all bits of mask; the mask of the exponent asks for NaN or infinity. */
     int (*any_masked16)(int64_t n, const uint16_t *x, uint16_t mask);

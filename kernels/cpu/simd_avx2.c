@@ -75,6 +75,18 @@ OP vf vf_bf16(const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
+OP void vf_to_bf16(uint16_t *p, vf a)
+{
+    __m256i bits = _mm256_castps_si256(a);
+    __m256i even = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(_mm256_set1_epi32(0x7fff), even));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    rounded = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    _mm_storeu_si128((void *)p, _mm_packus_epi32(_mm256_castsi256_si128(rounded),
+                                                 _mm256_extracti128_si256(rounded, 1)));
+}
+
 OP vf vf_f16(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
@@ -193,7 +205,8 @@ OP void vf_transpose(vf r[LANES])
     PAIR(1)
     PAIR(2)
     PAIR(3)
-    FOUR(0) FOUR(1)
+    FOUR(0)
+    FOUR(1)
     /* Now half q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
 #define HALVES(j)                                                                                  \
     t[j] = _mm256_permute2f128_ps(r[j], r[4 + (j)], 0x20);                                         \

@@ -69,6 +69,16 @@ OP vf vf_bf16(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+OP void vf_to_bf16(uint16_t *p, vf a)
+{
+    __m512i bits = _mm512_castps_si512(a);
+    __m512i even = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(_mm512_set1_epi32(0x7fff), even));
+    __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+}
+
 OP vf vf_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
@@ -174,7 +184,8 @@ OP void vf_transpose(vf r[LANES])
     PAIR(1)
     PAIR(2)
     PAIR(3)
-    PAIR(4) PAIR(5) PAIR(6) PAIR(7) FOUR(0) FOUR(1) FOUR(2) FOUR(3)
+    PAIR(4)
+    PAIR(5) PAIR(6) PAIR(7) FOUR(0) FOUR(1) FOUR(2) FOUR(3)
     /* Now quarter q of r[4 i + j] is column 4 q + j of rows 4 i .. 4 i + 3. */
 #define QUARTERS(j)                                                                                \
     t[j] = _mm512_shuffle_f32x4(r[j], r[4 + (j)], 0x88);                                           \

@@ -4,7 +4,8 @@
  * Needed: TARGET (the function attribute), LANES, HALF = LANES / 2 (1 for one lane), and
  *     vf  LANES floats:  vf_load vf_store vf_set vf_add vf_sub vf_mul vf_div vf_fma (a b + c, fused)
  *                        vf_max vf_min (the second operand when either is NaN) vf_sum vf_top (across)
- *                        vf_bf16 vf_f16 (loads, widened) vf_scale2 (p 2^(bits of t - bits of MAGIC))
+ *                        vf_bf16 vf_f16 (loads, widened) vf_to_bf16 (stores, rounded)
+ *                        vf_scale2 (p 2^(bits of t - bits of MAGIC))
  *     vd  HALF doubles:  vd_load vd_store vd_set vd_mul vd_add vd_fma vd_sum vd_widen (HALF floats loaded)
  *                        vd_f32 vd_bf16 vd_f16 (stored as HALF values of that type, rounded once)
  * and what simd_products.h needs. Included by simd_*.c only. SPDX-License-Identifier: MIT
@@ -33,6 +34,19 @@ TARGET static void widen_bf16(int64_t n, const uint16_t *x, float *y)
         float to[LANES];
         memcpy(from, x + i, (size_t)(n - i) * sizeof *x);
         vf_store(to, vf_bf16(from));
+        memcpy(y + i, to, (size_t)(n - i) * sizeof *y);
+    }
+}
+
+TARGET static void narrow_bf16(int64_t n, const float *x, uint16_t *y)
+{
+    int64_t i = 0;
+    WHOLE(n, LANES, i, vf_to_bf16(y + i, vf_load(x + i)))
+    if (i < n) {
+        float from[LANES] = {0};
+        uint16_t to[LANES];
+        memcpy(from, x + i, (size_t)(n - i) * sizeof *x);
+        vf_to_bf16(to, vf_load(from));
         memcpy(y + i, to, (size_t)(n - i) * sizeof *y);
     }
 }
@@ -476,12 +490,12 @@ TARGET static void few_rows(uint32_t dtype, int64_t m, int64_t n, int64_t kk, co
 
 /* The set of this file. */
 #define SIMD_FUNCTIONS                                                                             \
-    .widen_bf16 = widen_bf16, .widen_f16 = widen_f16, .widen_double = widen_double,                \
-    .round_f32 = round_f32, .round_bf16 = round_bf16, .round_f16 = round_f16,                      \
-    .any_masked16 = any_masked16, .any_masked32 = any_masked32, .sum_squares = sum_squares,        \
-    .dot_double = dot_double, .scale_by = scale_by, .scale = scale, .axpy = axpy,                  \
-    .axpy_double = axpy_double, .rotate = rotate, .column_sum = column_sum, .swiglu = swiglu,      \
-    .max = max, .exp_minus = exp_minus, .few_rows = few_rows, .panel = PANEL,                      \
+    .widen_bf16 = widen_bf16, .narrow_bf16 = narrow_bf16, .widen_f16 = widen_f16,                  \
+    .widen_double = widen_double, .round_f32 = round_f32, .round_bf16 = round_bf16,                \
+    .round_f16 = round_f16, .any_masked16 = any_masked16, .any_masked32 = any_masked32,            \
+    .sum_squares = sum_squares, .dot_double = dot_double, .scale_by = scale_by, .scale = scale,    \
+    .axpy = axpy, .axpy_double = axpy_double, .rotate = rotate, .column_sum = column_sum,          \
+    .swiglu = swiglu, .max = max, .exp_minus = exp_minus, .few_rows = few_rows, .panel = PANEL,    \
     .panel_rows = PANEL_ROWS, .inner_products = inner_products, .band = BAND, .band_in = band_in,  \
     .band_product = band_product, .band_out = band_out, .band_sums = band_sums,                    \
     .panel_pack = panel_pack, .panel_product = panel_product

@@ -83,6 +83,15 @@ OP vf vf_bf16(const uint16_t *p)
     return float_of((uint32_t)*p << 16);
 }
 
+OP void vf_to_bf16(uint16_t *p, vf a)
+{
+    uint32_t bits = bits_of(a);
+    if (isnan(a))
+        *p = (uint16_t)((bits | 0x400000) >> 16);
+    else
+        *p = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 /* Exponent and fraction in place, 112 = 127 - 15 taken off by a multiplication, which normalises subnormals too. */
 OP vf vf_f16(const uint16_t *p)
 {

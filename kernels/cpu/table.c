@@ -50,7 +50,8 @@ static void override(hcsmoe_kernels *t)
     t->cholesky_inverse = cpu_cholesky_inverse;
 }
 
-const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd)
+struct cpu *cpu_table(const hcsmoe_host *h, const struct cpu_simd *simd,
+                      const struct cpu_product *product)
 {
     const char *blas = openblas_get_config(); /* "OpenBLAS 0.3.21 ..." */
     size_t word = strcspn(blas, " ");
@@ -60,8 +61,9 @@ const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *sim
         return NULL;
     memset(c, 0, sizeof *c);
     c->simd = simd;
-    (void)snprintf(c->name, sizeof c->name, "cpu (%s, %.*s %s)", simd->name,
-                   (int)(length < 48 ? length : 48), blas, openblas_get_corename());
+    c->product = product;
+    (void)snprintf(c->name, sizeof c->name, "cpu (%s, %.*s %s%s)", simd->name,
+                   (int)(length < 48 ? length : 48), blas, openblas_get_corename(), product->note);
     ref_table(&c->table);
     override(&c->table);
     c->table.struct_size = sizeof c->table;
@@ -69,11 +71,38 @@ const hcsmoe_kernels *cpu_table(const hcsmoe_host *h, const struct cpu_simd *sim
     c->table.name = c->name;
     c->table.ctx = c;
     c->table.host = h;
-    return &c->table;
+    return c;
 }
 
-void cpu_table_free(const hcsmoe_host *h, const hcsmoe_kernels *k)
+/* The largest of what does not run at the same time. */
+int64_t cpu_working_bytes(void *self, const hcsmoe_host *h, const hcsmoe_experts_args *experts,
+                          const hcsmoe_attention_args *attention, int64_t vocabulary)
 {
-    if (k != NULL)
-        h->free(h, k->ctx);
+    const struct cpu *c = self;
+    int64_t bytes = cpu_mlp_bytes(c);
+    int64_t other = 0;
+    if (experts != NULL)
+        other = cpu_experts_bytes(c, experts);
+    bytes = bytes > other ? bytes : other;
+    if (attention != NULL)
+        other = cpu_attention_bytes(h, attention);
+    bytes = bytes > other ? bytes : other;
+    if (experts != NULL && vocabulary > 0)
+        other = cpu_token_logprobs_bytes(c, experts->width, vocabulary);
+    return bytes > other ? bytes : other;
+}
+
+hcsmoe_status cpu_table_get(void *self, const hcsmoe_host *h, int32_t device_index,
+                            const hcsmoe_kernels **out)
+{
+    const struct cpu *c = self;
+    if (device_index != 0)
+        return hcsmoe_failf(h, HCSMOE_EINVAL, "cpu:%d: there is only cpu:0", (int)device_index);
+    *out = &c->table;
+    return HCSMOE_OK;
+}
+
+void cpu_table_free(const hcsmoe_host *h, struct cpu *c)
+{
+    h->free(h, c);
 }

@@ -17,7 +17,7 @@ struct part {
 };
 
 struct logprobs {
-    const struct cpu_simd *simd;
+    const struct cpu *c;
     const hcsmoe_host *h;
     int64_t n, width, vocabulary;
     struct cpu_split rows, stretches;
@@ -47,34 +47,41 @@ static void part_add(const struct cpu_simd *s, struct part *p, int64_t n, float 
     p->sum += (double)s->exp_minus(n, logits, p->max);
 }
 
-static void unit_run(const struct logprobs *l, int64_t block, int64_t stretch)
+static hcsmoe_status unit_run(const struct logprobs *l, int64_t block, int64_t stretch)
 {
     int64_t row = cpu_split_begin(&l->rows, block);
     int64_t rows = cpu_split_begin(&l->rows, block + 1) - row;
     int64_t from = cpu_split_begin(&l->stretches, stretch);
     int64_t tokens = cpu_split_begin(&l->stretches, stretch + 1) - from;
-    struct cpu_split panels = cpu_panels(tokens, l->width);
+    const struct cpu_product *product = l->c->product;
+    struct cpu_split panels = cpu_panels(product, tokens, l->width);
     int64_t widest = cpu_split_widest(&panels);
     char *room = cpu_work_mine(&l->work);
     float *logits = cpu_work_take(&room, rows * widest, sizeof *logits);
-    float *panel = (float *)(void *)room;
+    void *panel = cpu_work_take(&room, widest * l->width, product->element);
+    const void *x = l->x + row * l->width;
+    hcsmoe_status status = HCSMOE_OK;
 
+    if (product->operand != NULL) {
+        product->operand(l->c->simd, rows * l->width, x, room);
+        x = room;
+    }
     for (int64_t r = row; r < row + rows; r++)
         l->parts[r * l->stretches.parts + stretch] =
             (struct part){.sum = 0.0, .max = -INFINITY, .first = (int32_t)from};
-    for (int64_t p = 0; p < panels.parts; p++) {
+    for (int64_t p = 0; p < panels.parts && status == HCSMOE_OK; p++) {
         int64_t first = from + cpu_split_begin(&panels, p);
         int64_t n = from + cpu_split_begin(&panels, p + 1) - first;
-        cpu_gemm_weight(l->simd, rows, l->x + row * l->width, l->width, l->head, first, n, panel, 0,
-                        logits, n);
-        for (int64_t r = 0; r < rows; r++) {
+        status = product->multiply(l->c, rows, x, l->width, l->head, first, n, panel, 0, logits, n);
+        for (int64_t r = 0; r < rows && status == HCSMOE_OK; r++) {
             int64_t target = l->target[row + r] - first;
             if (target >= 0 && target < n)
                 l->logit[row + r] = logits[r * n + target];
-            part_add(l->simd, &l->parts[(row + r) * l->stretches.parts + stretch], n,
+            part_add(l->c->simd, &l->parts[(row + r) * l->stretches.parts + stretch], n,
                      logits + r * n, first);
         }
     }
+    return status;
 }
 
 /* Units are numbered stretch by stretch, so that threads share its weights. */
@@ -83,9 +90,10 @@ static hcsmoe_status run_units(void *arg, int64_t begin, int64_t end)
     const struct logprobs *l = arg;
     for (int64_t i = begin; i < end; i++) {
         hcsmoe_status status = cpu_check_cancelled(l->h);
+        if (status == HCSMOE_OK)
+            status = unit_run(l, i % l->rows.parts, i / l->rows.parts);
         if (status != HCSMOE_OK)
             return status;
-        unit_run(l, i % l->rows.parts, i / l->rows.parts);
     }
     return HCSMOE_OK;
 }
@@ -108,18 +116,21 @@ static hcsmoe_status join_rows(void *arg, int64_t begin, int64_t end)
     return HCSMOE_OK;
 }
 
-static size_t unit_bytes(int64_t width, int64_t vocabulary)
+static size_t unit_bytes(const struct cpu_product *p, int64_t width, int64_t vocabulary)
 {
     struct cpu_split stretches = cpu_split_of(vocabulary, LOGPROB_STRETCH);
-    struct cpu_split panels = cpu_panels(cpu_split_widest(&stretches), width);
+    struct cpu_split panels = cpu_panels(p, cpu_split_widest(&stretches), width);
     int64_t widest = cpu_split_widest(&panels);
-    return cpu_work_size(LOGPROB_ROWS * widest, 4) + cpu_work_size(widest * width, 4);
+    int64_t operands = p->operand != NULL ? LOGPROB_ROWS * width : 0;
+    return cpu_work_size(LOGPROB_ROWS * widest, 4) + cpu_work_size(widest * width, p->element) +
+           cpu_work_size(operands, p->element);
 }
 
-int64_t cpu_token_logprobs_bytes(const hcsmoe_host *h, int64_t width, int64_t vocabulary)
+int64_t cpu_token_logprobs_bytes(const struct cpu *c, int64_t width, int64_t vocabulary)
 {
+    const hcsmoe_host *h = c->table.host;
     struct cpu_split stretches = cpu_split_of(vocabulary, LOGPROB_STRETCH);
-    return (int64_t)unit_bytes(width, vocabulary) * h->threads(h) +
+    return (int64_t)unit_bytes(c->product, width, vocabulary) * h->threads(h) +
            LOGPROB_CHUNK * (stretches.parts * (int64_t)sizeof(struct part) + 4);
 }
 
@@ -130,7 +141,7 @@ static hcsmoe_status chunk_run(struct logprobs *l)
     l->parts = cpu_new(l->h, l->n * l->stretches.parts, sizeof *l->parts);
     l->logit = cpu_new(l->h, l->n, sizeof *l->logit);
     if (l->parts != NULL && l->logit != NULL)
-        status = cpu_work_new(&l->work, l->h, unit_bytes(l->width, l->vocabulary));
+        status = cpu_work_new(&l->work, l->h, unit_bytes(l->c->product, l->width, l->vocabulary));
     if (status == HCSMOE_OK)
         status = l->h->parallel_for(l->h, l->rows.parts * l->stretches.parts, run_units, l);
     if (status == HCSMOE_OK)
@@ -155,7 +166,7 @@ hcsmoe_status cpu_token_logprobs(const hcsmoe_kernels *k, int64_t n, int64_t wid
             return hcsmoe_failf(h, HCSMOE_EINVAL, "row %lld: token %d: must be 0..%lld",
                                 (long long)i, (int)target[i], (long long)vocabulary - 1);
     for (int64_t i = 0; i < n && status == HCSMOE_OK; i += LOGPROB_CHUNK) {
-        struct logprobs l = {.simd = cpu_simd_of(k),
+        struct logprobs l = {.c = cpu_of(k),
                              .h = h,
                              .width = width,
                              .vocabulary = vocabulary,

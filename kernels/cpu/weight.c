@@ -1,21 +1,14 @@
 /*
- * weight.c - stored weights: read as float or double, multiplied panel by panel, written.
+ * weight.c - stored weights: read as float or double, and written.
  * SPDX-License-Identifier: MIT
  */
 #include "cpu.h"
 
-#include <cblas.h>
 #include <string.h>
 
-struct cpu_split cpu_panels(int64_t n, int64_t kk)
-{
-    int64_t rows = kk > 0 ? CPU_PANEL_ELEMENTS / kk : CPU_PANEL_ROWS;
-    return cpu_split_of(n, rows < CPU_PANEL_ROWS ? rows : CPU_PANEL_ROWS);
-}
-
 /* Contiguous elements, as they are stored, to float. */
-static void widen(const struct cpu_simd *s, uint32_t dtype, const void *data, int64_t offset,
-                  int64_t n, float *to)
+void cpu_widen_run(const struct cpu_simd *s, uint32_t dtype, const void *data, int64_t offset,
+                   int64_t n, float *to)
 {
     switch (dtype) {
     case HCSMOE_DTYPE_BF16:
@@ -28,34 +21,6 @@ static void widen(const struct cpu_simd *s, uint32_t dtype, const void *data, in
         memcpy(to, (const float *)data + offset, (size_t)n * sizeof *to);
         break;
     }
-}
-
-void cpu_gemm_weight(const struct cpu_simd *s, int64_t m, const float *x, int64_t ldx,
-                     const hcsmoe_tensor *w, int64_t first, int64_t rows, float *panel, int add,
-                     float *y, int64_t ldy)
-{
-    int64_t kk = w->shape[1];
-    int64_t stride = w->shape[0] > 1 ? w->stride[0] : kk;
-    const float *b = panel;
-    int64_t ldb = kk;
-
-    if (m <= s->few_most || kk == 0) {
-        const char *data = (const char *)w->data;
-        data = kk > 0 ? data + (size_t)(first * stride) * hcsmoe_dtype_size(w->dtype) : data;
-        s->few_rows(w->dtype, m, rows, kk, x, ldx, data, stride, add, y, ldy);
-        return;
-    }
-    if (w->dtype == HCSMOE_DTYPE_F32) {
-        b = (const float *)w->data + first * stride;
-        ldb = stride;
-    } else if (stride == kk) {
-        widen(s, w->dtype, w->data, first * kk, rows * kk, panel);
-    } else {
-        for (int64_t r = 0; r < rows; r++)
-            widen(s, w->dtype, w->data, (first + r) * stride, kk, panel + r * kk);
-    }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)rows, (int)kk, 1.0f, x,
-                (int)ldx, b, (int)ldb, add ? 1.0f : 0.0f, y, (int)ldy);
 }
 
 /* Where element i lies, and how many from there on follow each other in memory. */
@@ -83,7 +48,7 @@ void cpu_read(const struct cpu_simd *s, const hcsmoe_tensor *t, int64_t begin, i
         int64_t run;
         int64_t offset = locate(t, begin + i, &run);
         run = run < n - i ? run : n - i;
-        widen(s, t->dtype, t->data, offset, run, to + i);
+        cpu_widen_run(s, t->dtype, t->data, offset, run, to + i);
         i += run;
     }
 }

@@ -557,9 +557,10 @@ int main(int argc, char **argv)
                       .repeats = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 3,
                       .only = argc > 2 ? argv[2] : NULL};
     host_init(&h, b.threads, 1);
-    b.k = cpu_table(&h.abi, cpu_simd_sets()[0]);
-    if (b.k == NULL)
+    struct cpu *cpu = cpu_table(&h.abi, cpu_simd_sets()[0], &cpu_product_f32);
+    if (cpu == NULL)
         return 1;
+    b.k = &cpu->table;
     printf("%s, %d threads, best of %d\n", b.k->name, b.threads, b.repeats);
     bench_experts(&b, "experts D1024 F3584 E8 top2 n8192 sums", 8192, 1024, 3584, 8, 2, 1);
     bench_experts(&b, "experts D1024 F3584 E8 top2 n8192", 8192, 1024, 3584, 8, 2, 0);
@@ -590,6 +591,6 @@ int main(int argc, char **argv)
             bench_dense(&b, what, HCSMOE_DTYPE_F64, 14336);
         }
     }
-    cpu_table_free(&h.abi, b.k);
+    cpu_table_free(&h.abi, cpu);
     return 0;
 }

@@ -7,9 +7,21 @@
 
 #include <hcsmoe/kernels.h>
 
+struct cpu;
 struct cpu_simd;
 
 struct host;
+
+/* A kind of tables on the loops of any set. */
+struct check_tables {
+    int rounds; /* operands of products to bfloat16 */
+    struct cpu *(*make)(const hcsmoe_host *h, const struct cpu_simd *simd);
+    void (*free)(const hcsmoe_host *h, struct cpu *c);
+};
+/* Those of kernels/onednn; NULL, once with the reason printed: not built, or not for this processor. */
+const struct check_tables *check_onednn(void);
+/* Replaces what multiplies matrices by references that round operands to bfloat16 first. */
+void check_rounded_table(hcsmoe_kernels *t);
 
 enum { TABLES = 3 };
 
@@ -20,6 +32,7 @@ struct check {
     char shape[160];
     int failures;
     int64_t comparisons;
+    double flip; /* rounding of an operand the other way, relative; 0: operands are not rounded */
     const struct cpu_simd *simd;
     struct host *host; /* of ref and tables[0]: keeps the last message */
     const hcsmoe_kernels *ref;

@@ -21,21 +21,42 @@ static void case_end(struct check *c)
         free(c->blocks[--c->n_blocks]);
 }
 
-static int check_table(struct check *c, int64_t rounds)
+static struct cpu *make_f32(const hcsmoe_host *h, const struct cpu_simd *simd)
+{
+    return cpu_table(h, simd, &cpu_product_f32);
+}
+
+static struct cpu *make_rounded(const hcsmoe_host *h, const struct cpu_simd *simd)
+{
+    return cpu_table(h, simd, &cpu_product_rounded);
+}
+
+static const struct check_tables f32 = {.make = make_f32, .free = cpu_table_free};
+static const struct check_tables rounded = {
+    .rounds = 1, .make = make_rounded, .free = cpu_table_free};
+
+static int check_table(struct check *c, const struct check_tables *t, int64_t rounds)
 {
     struct host hosts[TABLES];
+    struct cpu *tables[TABLES];
     hcsmoe_kernels ref = {.struct_size = sizeof ref, .name = "ref"};
     host_init(&hosts[0], 1, 1);
     host_init(&hosts[1], 2, 3);
     host_init(&hosts[2], 3, 2);
     ref_table(&ref);
+    if (t->rounds != 0)
+        check_rounded_table(&ref);
+    c->flip = t->rounds != 0 ? 0x1p-8 : 0.0;
+    c->state = c->seed;
+    c->comparisons = 0;
     ref.host = &hosts[0].abi;
     c->host = &hosts[0];
     c->ref = &ref;
     for (int i = 0; i < TABLES; i++) {
-        c->tables[i] = cpu_table(&hosts[i].abi, c->simd);
-        if (c->tables[i] == NULL)
+        tables[i] = t->make(&hosts[i].abi, c->simd);
+        if (tables[i] == NULL)
             return 0;
+        c->tables[i] = &tables[i]->table;
     }
     check_loops(c);
     case_end(c);
@@ -52,7 +73,7 @@ static int check_table(struct check *c, int64_t rounds)
     }
     printf("%s: %lld comparisons\n", c->tables[0]->name, (long long)c->comparisons);
     for (int i = 0; i < TABLES; i++)
-        cpu_table_free(&hosts[i].abi, c->tables[i]);
+        t->free(&hosts[i].abi, tables[i]);
     return 1;
 }
 
@@ -62,12 +83,14 @@ int main(int argc, char **argv)
         .seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, .kernel = "", .shape = ""};
     int64_t rounds = argc > 2 ? strtoll(argv[2], NULL, 10) : ROUNDS;
     int failures = 0;
+    int done = 1;
     openblas_set_num_threads(1);
     for (const struct cpu_simd *const *set = cpu_simd_sets(); *set != NULL; set++) {
+        const struct check_tables *const tables[] = {&f32, &rounded, check_onednn()};
         c.simd = *set;
-        c.state = c.seed;
-        c.comparisons = 0;
-        if (!check_table(&c, rounds)) {
+        for (size_t i = 0; i < sizeof tables / sizeof *tables && done; i++)
+            done = tables[i] == NULL || check_table(&c, tables[i], rounds);
+        if (!done) {
             fprintf(stderr, "checkkern: out of memory\n");
             return 2;
         }

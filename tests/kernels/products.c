@@ -23,6 +23,13 @@ static double bound(int64_t kk)
     return 2e-6 * sqrt((double)(kk > 0 ? kk : 1));
 }
 
+/* What an output may differ by because elements of h, as large as a few times h_usual, stood in the middle of two
+ * operands and were rounded to either. */
+static double flips(const struct check *c, double h_usual)
+{
+    return c->flip * 0.2 * 30.0 * h_usual;
+}
+
 static hcsmoe_status call_linear(const hcsmoe_kernels *k, void *args, void *const *out)
 {
     const struct products *a = args;
@@ -33,7 +40,9 @@ static void check_linear(struct check *c, int values, int64_t m, int64_t n, int6
 {
     struct products a = {.m = m, .n = n, .kk = kk, .add = (int32_t)check_below(c, 2)};
     a.x = check_floats(c, m * kk, values, 1.0);
-    a.w = check_tensors(c, 1, n, kk, 0.3);
+    hcsmoe_tensor *w = check_tensors(c, 1, n, kk, 0.3);
+    w->flags = check_below(c, 4) == 0 ? HCSMOE_TENSOR_EXACT : 0;
+    a.w = w;
     if (check_below(c, 2) == 0) {
         hcsmoe_tensor *bias = check_tensors(c, 1, 1, n, 0.3);
         bias->shape[0] = n;
@@ -49,8 +58,9 @@ static void check_linear(struct check *c, int values, int64_t m, int64_t n, int6
                        .absolute = bound(kk) * usual,
                        .initial = check_floats(c, m * n, VALUES_PLAIN, 1.0)};
     c->kernel = "linear";
-    (void)snprintf(c->shape, sizeof c->shape, "m %lld, n %lld, k %lld, dtype %u, values %d",
-                   (long long)m, (long long)n, (long long)kk, (unsigned)a.w->dtype, values);
+    (void)snprintf(c->shape, sizeof c->shape,
+                   "m %lld, n %lld, k %lld, dtype %u, flags %u, values %d", (long long)m,
+                   (long long)n, (long long)kk, (unsigned)w->dtype, (unsigned)w->flags, values);
     check_outputs(c, call_linear, &a, &o, 1);
 }
 
@@ -86,7 +96,7 @@ static void check_mlp(struct check *c, int values)
     struct output o = {.rows = a.m,
                        .columns = a.kk,
                        .relative = bound(a.kk),
-                       .absolute = bound(a.kk) * usual,
+                       .absolute = bound(a.kk) * usual + flips(c, h_usual),
                        .initial = check_floats(c, a.m * a.kk, VALUES_PLAIN, 1.0)};
     c->kernel = "mlp";
     check_outputs(c, call_mlp, &a, &o, 1);
@@ -152,7 +162,7 @@ static void check_experts(struct check *c, int values, int64_t tokens, int64_t w
     struct output o[2] = {{.rows = wanted != 2 ? tokens : 0,
                            .columns = width,
                            .relative = bound(width),
-                           .absolute = bound(width) * usual,
+                           .absolute = bound(width) * usual + flips(c, h_usual),
                            .initial = check_floats(c, tokens * width, VALUES_PLAIN, 1.0)},
                           {.type = OUTPUT_F64,
                            .rows = wanted != 1 ? e : 0,

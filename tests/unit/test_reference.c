@@ -7,10 +7,24 @@
 
 #include "run/config_keys.h"
 
+/* The reference without the line of a plugin that is only built where a library is. */
+static char *reference_here(void)
+{
+    char *reference = (char *)(uintptr_t)file_text(SOURCE_DIR "/config/REFERENCE.md", NULL);
+    char *line = strstr(reference, "| `cpu-onednn-bf16` |");
+
+    assert_non_null(line);
+    if (access(PLUGINS "/hcsmoe-kernels-cpu-onednn-bf16.so", F_OK)) {
+        const char *next = strchr(line, '\n') + 1;
+        memmove(line, next, strlen(next) + 1);
+    }
+    return reference;
+}
+
 static void test_reference_is_current(void **state)
 {
     struct result r = run("help", "--markdown");
-    const char *reference = file_text(SOURCE_DIR "/config/REFERENCE.md", NULL);
+    const char *reference = reference_here();
     size_t same = 0, line = 1;
 
     (void)state;
