@@ -42,6 +42,8 @@ const struct command commands[] = {
      cmd_collapse},
     {"plugins", "hcsmoe plugins", "the menu: every family, method, task and device", "cs", 0, 0,
      cmd_plugins},
+    {"verify-plugin", "hcsmoe verify-plugin FILE.so [-m FOLDER] [--reference LOGITS] [-s ...]",
+     "holds a plugin to the rules of its kind, a line for each check", "mrs", 1, 1, cmd_verify},
     {"help", "hcsmoe help [COMMAND | KIND.NAME | SECTION.KEY | --markdown]",
      "this, every option of one method, one key of an INI, or all of them", "csk", 0, 1, cmd_help},
 };
@@ -145,6 +147,8 @@ static int args_parse(struct args *a, int argc, char **argv)
             letter = 'j', a->json = value;
         else if (option_takes(argv, argc, &i, "--trace", &value))
             letter = 't', a->trace = value;
+        else if (option_takes(argv, argc, &i, "--reference", &value))
+            letter = 'r', a->reference = value;
         else if (option_takes(argv, argc, &i, "--plugin", &value)) {
             if (value && a->n_plugins < REPEATED_MAX)
                 a->plugins[a->n_plugins++] = value;

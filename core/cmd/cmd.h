@@ -19,6 +19,7 @@ struct command;
 struct args {
     const struct command *command;
     const char *ini, *model, *json, *trace, *out; /* -c, -m, --json, --trace, -o */
+    const char *reference;                        /* --reference */
     const char **sets, **plugins;                 /* -s, --plugin */
     size_t n_sets, n_plugins;
     const char **words; /* what is left */
@@ -31,7 +32,7 @@ struct args {
 struct command {
     const char *name, *usage, *summary;
     const char *takes; /* letters: c -c, m -m, j --json, s -s, l --lines, n --no-special,
-                          t --trace, S --set, w --write, k --markdown, o -o */
+                          t --trace, S --set, w --write, k --markdown, o -o, r --reference */
     int words_least, words_most;
     int (*run)(const struct args *a);
 };
@@ -51,6 +52,7 @@ int cmd_report(const struct args *a);
 int cmd_expand(const struct args *a);
 int cmd_collapse(const struct args *a);
 int cmd_plugins(const struct args *a);
+int cmd_verify(const struct args *a);
 int cmd_help(const struct args *a);
 
 /* config_open with the arguments; NULL: an error was logged. */

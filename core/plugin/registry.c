@@ -249,6 +249,23 @@ int registry_load(struct registry *r, const char *file)
     return rc;
 }
 
+int registry_of_file(struct registry *r, const char *file, const struct component *const **list,
+                     size_t *n)
+{
+    const struct component **of = arena_alloc(&r->memory, (r->n_entries + 1) * sizeof *of);
+    const char *name = strchr(file, '/') == NULL ? file : NULL;
+    size_t i;
+
+    *list = of;
+    *n = 0;
+    for (i = 0; of != NULL && i < r->n_entries; i++) {
+        const struct file *f = r->entries[i]->file;
+        if (f->loaded && strcmp(name != NULL ? path_base(f->path) : f->path, file) == 0)
+            of[(*n)++] = &r->entries[i]->component;
+    }
+    return of != NULL ? 0 : HCSMOE_ENOMEM;
+}
+
 /* The file that goes before this one of folder number at: loaded by hand, or in a folder before. Owned by the caller;
  * NULL: none. */
 static char *shadowing(const struct registry *r, const char *name, size_t at)

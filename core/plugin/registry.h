@@ -34,6 +34,10 @@ int registry_add_path(struct registry *r, const char *folders, const char *base)
  * all others. */
 int registry_load(struct registry *r, const char *file) MUST_CHECK;
 
+/* The components of a file that registry_load took, in the file's order. *list is the registry's, valid until it is
+ * closed. */
+int registry_of_file(struct registry *r, const char *file, const struct component *const **list, size_t *n) MUST_CHECK;
+
 /* The component of a kind and name: from a loaded file, else hcsmoe-<kind>-<name>.so in the folders in order, else from
  * all plugins (hcsmoe-*.so) there. Not found: "no merge method 'frq' (have: freq, mean); did you mean 'freq'?" and at
  * LOG_VERBOSE all paths tried; when no plugin folder holds a single plugin the message lists every path tried. */
