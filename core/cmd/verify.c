@@ -42,7 +42,7 @@ int cmd_verify(const struct args *a)
         return say_usage(a, "--reference is of a checkpoint: -m FOLDER is missing");
     int status = verify_plugin(&r, say, &c);
     if (status)
-        return say_failure(status, c.of[VERIFY_OK] > 0);
+        return say_failure(status, status != HCSMOE_EINVAL);
     printf("%d passed, %d failed, %d skipped\n", c.of[VERIFY_OK], c.of[VERIFY_FAILED],
            c.of[VERIFY_SKIPPED]);
     if (fflush(stdout))

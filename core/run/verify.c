@@ -25,7 +25,7 @@
 #include "run/verify_suite.h"
 
 enum {
-    SECONDS_MAX = 120, /* of one check: the slowest of ours takes one */
+    SECONDS = 60, /* of one check: the slowest of ours takes one, under a sanitizer ten */
     MESSAGE_BYTES = 2048,
     LABEL_BYTES = 160
 };
@@ -33,6 +33,7 @@ enum {
 /* What a child sends: less than a pipe takes at once. */
 struct answer {
     int status;
+    bool settings; /* it is of the request's settings */
     char message[MESSAGE_BYTES];
 };
 
@@ -74,11 +75,12 @@ static int required_set(struct verify *v, const hcsmoe_option *o, const char *se
     return status;
 }
 
-static int required_check(struct verify *v)
+static int settings_check(struct verify *v)
 {
     static const char *const sections[] = {"", "model", "group", "group", "merge", "eval", "run"};
     const struct component *c = v->component;
     const char *section = sections[c->c.kind];
+    struct instance i = {0};
     int status = 0;
 
     for (uint32_t o = 0; !status && o < c->c.n_options; o++) {
@@ -90,6 +92,9 @@ static int required_check(struct verify *v)
             status = required_set(v, &c->options[o], section);
         mem_free(own);
     }
+    if (!status)
+        status = verify_init(v, &i);
+    instance_release(&i);
     return status;
 }
 
@@ -106,11 +111,11 @@ static void child_run(struct verify *v, const struct check *check, int to, int p
     if (log_level() < LOG_VERBOSE)
         log_level_set(LOG_ERROR);
     fail_clear();
-    a.status = required_check(v);
+    a.status = settings_check(v);
+    a.settings = a.status == HCSMOE_EINVAL;
     if (!a.status)
         a.status = check->run(v);
-    if (a.status)
-        (void)snprintf(a.message, sizeof a.message, "%s", fail_message());
+    (void)snprintf(a.message, sizeof a.message, "%s", a.status ? fail_message() : verify_noted());
     (void)fflush(stdout);
     _exit(write(to, &a, sizeof a) == (ssize_t)sizeof a ? 0 : 1);
 }
@@ -141,13 +146,13 @@ static int child_start(struct child *c, struct verify *v, const struct check *ch
 }
 
 /* Waits for the answer; false: there was none in time, or at all. */
-static bool child_answer(const struct child *c, struct answer *a, bool *late)
+static bool child_answer(const struct child *c, int seconds, struct answer *a, bool *late)
 {
     struct pollfd wait = {.fd = c->from, .events = POLLIN};
     int n;
 
     do
-        n = poll(&wait, 1, SECONDS_MAX * 1000);
+        n = poll(&wait, 1, seconds * 1000);
     while (n < 0 && errno == EINTR && !host_cancelled());
     *late = n == 0;
     if (n <= 0)
@@ -155,27 +160,36 @@ static bool child_answer(const struct child *c, struct answer *a, bool *late)
     return n > 0 && read(c->from, a, sizeof *a) == (ssize_t)sizeof *a;
 }
 
+/* What a child that gave no answer did. */
+static void child_blame(struct answer *a, const struct check *check, int status, int late)
+{
+    if (late)
+        (void)snprintf(a->message, sizeof a->message, "it takes longer than %d s", late);
+    else if (WIFSIGNALED(status))
+        (void)snprintf(a->message, sizeof a->message, "it crashes (%s)%s%s",
+                       strsignal(WTERMSIG(status)), check->hint ? ": " : "",
+                       check->hint ? check->hint : "");
+    else
+        (void)snprintf(a->message, sizeof a->message,
+                       "it ends the program with exit status %d: a plugin never does",
+                       WEXITSTATUS(status));
+}
+
 /* The outcome of a check, and the sentence that goes with it. */
-static enum verify_outcome child_judge(const struct child *c, struct answer *a)
+static enum verify_outcome child_judge(const struct child *c, const struct check *check,
+                                       int seconds, struct answer *a)
 {
     struct stat st;
     bool late = false;
     int status = 0;
-    const bool answered = child_answer(c, a, &late);
+    const bool answered = child_answer(c, seconds, a, &late);
 
     while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
         continue;
-    if (late)
-        (void)snprintf(a->message, sizeof a->message, "it takes longer than %d s", SECONDS_MAX);
-    else if (!answered && WIFSIGNALED(status))
-        (void)snprintf(a->message, sizeof a->message, "it crashes (%s)",
-                       strsignal(WTERMSIG(status)));
-    else if (!answered)
-        (void)snprintf(a->message, sizeof a->message,
-                       "it ends the program with exit status %d: a plugin never does",
-                       WEXITSTATUS(status));
-    if (!answered)
+    if (!answered) {
+        child_blame(a, check, status, late ? seconds : 0);
         return VERIFY_FAILED;
+    }
     if (a->status >= 0 && !fstat(c->printed, &st) && st.st_size > 0) {
         (void)snprintf(a->message, sizeof a->message,
                        "it prints to standard output: a plugin never does, h->log is there");
@@ -185,25 +199,28 @@ static enum verify_outcome child_judge(const struct child *c, struct answer *a)
 }
 
 static int check_run(struct verify *v, const struct check *check, const char *label,
-                     verify_say *say, void *arg)
+                     verify_say *say, void *arg, enum verify_outcome *outcome)
 {
+    const int seconds = v->request->seconds ? v->request->seconds : SECONDS;
     struct answer a = {0};
     struct child c = {0};
     int status = child_start(&c, v, check);
 
     if (status)
         return status;
-    const enum verify_outcome outcome = child_judge(&c, &a);
+    *outcome = child_judge(&c, check, seconds, &a);
     (void)close(c.from);
     (void)close(c.printed);
     if (host_cancelled())
         return fail(HCSMOE_ECANCELLED, "interrupted");
+    if (a.settings)
+        return fail(HCSMOE_EINVAL, "%s", a.message);
     /* The label stands in front of the sentence already. */
     const size_t n = strlen(label);
     const char *text = a.message;
     if (!strncmp(text, label, n) && !strncmp(text + n, ": ", 2))
         text += n + 2;
-    say(arg, outcome, label, check->name, text);
+    say(arg, *outcome, label, check->name, text);
     return 0;
 }
 
@@ -211,26 +228,39 @@ static int component_run(struct verify *v, verify_say *say, void *arg)
 {
     const hcsmoe_component *c = &v->component->c;
     const struct check *check = suite_of(c->kind);
-    char label[LABEL_BYTES];
+    const char *failed = NULL;
+    char label[LABEL_BYTES], text[LABEL_BYTES];
     int status = 0;
 
     (void)snprintf(label, sizeof label, "%s/%s", registry_kind_name(c->kind), c->name);
-    for (; !status && check->name; check++)
-        status = check_run(v, check, label, say, arg);
+    for (; !status && check->name; check++) {
+        enum verify_outcome outcome = VERIFY_SKIPPED;
+        if (failed) {
+            (void)snprintf(text, sizeof text, "not tried after '%s' failed", failed);
+            say(arg, VERIFY_SKIPPED, label, check->name, text);
+            continue;
+        }
+        status = check_run(v, check, label, say, arg, &outcome);
+        if (check->first && outcome == VERIFY_FAILED)
+            failed = check->name;
+    }
     return status;
 }
 
+/* -s and -m have to be of something in the file. */
 static int sets_check(const struct verify *v, const struct component *const *list, size_t n)
 {
     static const char *const sections[] = {"model", "group", "merge", "eval", "run"};
     static const char *const data[] = {"data"};
     struct instance *all = mem_new(n, sizeof *all);
     const struct instance **of = mem_new(n, sizeof *of);
+    bool model = false;
     int status = all && of ? 0 : HCSMOE_ENOMEM;
 
     for (size_t i = 0; !status && i < n; i++) {
         all[i].component = list[i];
         of[i] = &all[i];
+        model = model || list[i]->c.kind == HCSMOE_KIND_MODEL;
         for (uint32_t o = 0; o < list[i]->c.n_options; o++)
             for (size_t x = 0; x < v->ini.n; x++) {
                 const char *key = v->ini.values[x].key, *dot = strrchr(key, '.');
@@ -241,6 +271,8 @@ static int sets_check(const struct verify *v, const struct component *const *lis
     for (size_t s = 0; !status && s < sizeof sections / sizeof *sections; s++)
         status =
             options_check_unused(&v->ini, sections[s], data, !strcmp(sections[s], "eval"), of, n);
+    if (!status && v->request->model && !model)
+        status = fail(HCSMOE_EINVAL, "-m %s: the plugin has no model family", v->request->model);
     mem_free(all);
     mem_free(of);
     return status;

@@ -21,6 +21,7 @@ struct verify_request {
     const char *const *sets;   /* [n_sets] "section.key=value": options of its components */
     const char *const *others; /* [n_others] further plugin files */
     size_t n_sets, n_others;
+    int seconds; /* that one check may take; 0: the usual number */
 };
 
 enum verify_outcome { VERIFY_OK = 0, VERIFY_FAILED = 1, VERIFY_SKIPPED = 2 };
@@ -30,8 +31,8 @@ enum verify_outcome { VERIFY_OK = 0, VERIFY_FAILED = 1, VERIFY_SKIPPED = 2 };
 typedef void verify_say(void *arg, enum verify_outcome outcome, const char *component,
                         const char *check, const char *text);
 
-/* Runs everything and says every outcome to say. An error is one of the request or of the machine;
- * a plugin that breaks a rule is none. */
+/* Runs everything and says every outcome to say. An error is one of the machine, or of the request
+ * (HCSMOE_EINVAL); a plugin that breaks a rule is none. */
 int verify_plugin(const struct verify_request *r, verify_say *say, void *arg) MUST_CHECK;
 
 #endif

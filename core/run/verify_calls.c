@@ -26,6 +26,21 @@ int verify_skip(const char *fmt, ...)
     return VERIFY_SKIPPED;
 }
 
+static char note[TEXT_BYTES];
+
+void verify_note(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(note, sizeof note, fmt, ap);
+    va_end(ap);
+}
+
+const char *verify_noted(void)
+{
+    return note;
+}
+
 int verify_broken(struct verify *v, const char *fmt, ...)
 {
     char text[TEXT_BYTES];
@@ -139,6 +154,13 @@ int verify_open(struct verify *v, struct instance *i)
     if (status)
         instance_release(i);
     return status;
+}
+
+uint64_t verify_needs(struct verify *v, const struct instance *i, uint64_t caps)
+{
+    instance_enter(i, -1);
+    const uint64_t needs = instance_needs(i, caps);
+    return host_leave(v->host, 0) ? 0 : needs;
 }
 
 /* What the host gives out, counted. One plugin is looked at in a process, so one set will do. */

@@ -111,6 +111,35 @@ static bool same(const struct str *a, const struct str *b)
     return a->len == b->len && !memcmp(str_text(a), str_text(b), a->len);
 }
 
+/* One instance for this layer, another one, and this one again. */
+static int layers_between(struct verify *v, perform_function *perform, const struct str *first)
+{
+    struct bench_spec spec = bench_ordinary;
+    struct bench here = {0}, there = {0};
+    struct instance i = {0};
+    struct str out = {0};
+    int status = bench_open(&here, &spec, v->host->kernels);
+
+    spec.layer = 7;
+    spec.unused = true;
+    if (!status)
+        status = bench_open(&there, &spec, v->host->kernels);
+    if (!status)
+        status = verify_open(v, &i);
+    if (!status)
+        status = perform_on(v, &i, &there, perform, NULL);
+    if (!status)
+        status = perform_on(v, &i, &here, perform, &out);
+    if (!status && !same(first, &out))
+        status = verify_broken(v, "a layer gives other bytes when another one came before it: "
+                                  "'self' keeps nothing of a layer");
+    instance_release(&i);
+    bench_release(&here);
+    bench_release(&there);
+    str_release(&out);
+    return status;
+}
+
 int verify_deterministic(struct verify *v, perform_function *perform)
 {
     /* The first is what the others are compared with; the second is the same once more. */
@@ -133,6 +162,8 @@ int verify_deterministic(struct verify *v, perform_function *perform)
                                             "HCSMOE_CAP_DETERMINISTIC",
                                             threads[n]);
     }
+    if (!status)
+        status = layers_between(v, perform, &first);
     str_release(&first);
     str_release(&other);
     return status;
@@ -335,15 +366,20 @@ static int needs_check(struct verify *v, const struct instance *i)
     const hcsmoe_component *c = &i->component->c;
 
     for (size_t n = 0; n < sizeof caps / sizeof *caps; n++) {
-        const uint64_t needs = instance_needs(i, caps[n]);
+        const uint64_t needs = verify_needs(v, i, caps[n]);
         if (needs & ~HCSMOE_STAT_KNOWN)
             return verify_broken(v, "needs statistic %d, this hcsmoe knows 0..%d",
                                  __builtin_ctzll(needs & ~HCSMOE_STAT_KNOWN),
                                  63 - __builtin_clzll(HCSMOE_STAT_KNOWN));
-        if (instance_needs(i, caps[n]) != needs)
+        if (verify_needs(v, i, caps[n]) != needs)
             return verify_broken(v, "needs_for says something else the second time");
-        for (uint32_t o = 0; c->has_effect && o < c->n_options; o++)
+        for (uint32_t o = 0; c->has_effect && o < c->n_options; o++) {
+            instance_enter(i, -1);
             (void)c->has_effect(i->opts, caps[n], i->component->options[o].name);
+            const int status = host_leave(v->host, 0);
+            if (status)
+                return status;
+        }
     }
     return 0;
 }

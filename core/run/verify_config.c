@@ -175,7 +175,7 @@ int verify_model_probe(struct verify *v)
     int status = 0;
 
     for (size_t n = 0; !status && n <= sizeof texts / sizeof *texts; n++) {
-        const char *text = n ? texts[n - 1] : "nothing";
+        const char *text = n ? texts[n - 1] : "without a config.json";
         json_t *config = n ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
         int32_t score = 0;
         bool refused = false;
@@ -190,7 +190,7 @@ int verify_model_probe(struct verify *v)
                 status = verify_broken(v, "describe takes it: must say what it lacks");
         }
         if (status)
-            status = fail_in(status, "config.json %s", text);
+            status = fail_in(status, n ? "config.json is %s" : "%s", text);
         json_decref(config);
     }
     return status;

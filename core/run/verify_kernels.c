@@ -416,12 +416,12 @@ static int check_attention(struct verify *v)
 }
 
 const struct check verify_kernels_checks[] = {
-    {"option values", check_options},
-    {"its table is complete", check_table},
-    {"linear and weighted_sum", check_products},
-    {"rmsnorm", check_rmsnorm},
-    {"route", check_route},
-    {"experts", check_experts},
-    {"attention", check_attention},
-    {NULL, NULL},
+    {.name = "its table is complete", .run = check_table, .first = true},
+    {.name = "option values", .run = check_options},
+    {.name = "linear and weighted_sum", .run = check_products},
+    {.name = "rmsnorm", .run = check_rmsnorm},
+    {.name = "route", .run = check_route},
+    {.name = "experts", .run = check_experts},
+    {.name = "attention", .run = check_attention},
+    {.name = NULL},
 };

@@ -353,6 +353,7 @@ static int logits_compare(const struct logits *a, const struct logits *b)
             at = i;
         }
     }
+    verify_note("off by at most %.2g, logits reach %.3g", worst, largest);
     if (worst <= logits_most * (1 + largest))
         return 0;
     return fail(HCSMOE_EFAILED,
@@ -392,12 +393,12 @@ static int check_options(struct verify *v)
 }
 
 const struct check verify_model_checks[] = {
-    {"option values", check_options},
-    {"a config.json of nobody", verify_model_probe},
-    {"its config.json, each member changed", verify_model_changed},
-    {"the checkpoint has the tensors that it names", check_tensors},
-    {"names of all roles", check_names},
-    {"logits, the same bytes for 1 and 3 threads", check_forward},
-    {"logits of the reference", check_reference},
-    {NULL, NULL},
+    {.name = "option values", .run = check_options},
+    {.name = "a config.json of nobody", .run = verify_model_probe},
+    {.name = "its config.json, each member changed", .run = verify_model_changed},
+    {.name = "the checkpoint has the tensors that it names", .run = check_tensors, .first = true},
+    {.name = "names of all roles", .run = check_names},
+    {.name = "logits, the same bytes for 1 and 3 threads", .run = check_forward},
+    {.name = "logits of the reference", .run = check_reference},
+    {.name = NULL},
 };

@@ -84,7 +84,7 @@ static int matrix_perform(struct verify *v, const struct instance *i, const stru
 {
     const hcsmoe_similarity_ops *ops = instance_ops(i);
     const uint64_t needs =
-        instance_needs(i, distances ? HCSMOE_CAP_DISTANCES_IN : HCSMOE_CAP_SIMILARITIES_IN);
+        verify_needs(v, i, distances ? HCSMOE_CAP_DISTANCES_IN : HCSMOE_CAP_SIMILARITIES_IN);
     const hcsmoe_stats stats = bench_stats(b, needs);
     const int64_t e = b->dims.n_experts;
     struct guards g = {0};
@@ -142,16 +142,19 @@ static int perform(struct verify *v, const struct instance *i, const struct benc
 VERIFY_WRAP_ALL(perform)
 
 const struct check verify_similarity_checks[] = {
-    {"option values", check_options},
-    {"matrices, from what it asked for alone", check_ordinary},
-    {"two experts", check_small},
-    {"experts that are all the same", check_alike},
-    {"an expert that no token chose", check_unused},
-    {"weights of float32 and float16", check_dtypes},
-    {"NaN in its inputs", check_nan},
-    {"memory that is refused, and given back", check_memory},
-    {"a run that is stopped", check_cancelled},
-    {"same bytes for 1, 2 and 3 threads", check_deterministic},
-    {"two layers at once", check_parallel},
-    {NULL, NULL},
+    {.name = "matrices, from what it asked for alone",
+     .run = check_ordinary,
+     .first = true,
+     .hint = HINT_NEEDS},
+    {.name = "option values", .run = check_options},
+    {.name = "two experts", .run = check_small},
+    {.name = "experts that are all the same", .run = check_alike},
+    {.name = "an expert that no token chose", .run = check_unused},
+    {.name = "weights of float32 and float16", .run = check_dtypes},
+    {.name = "NaN in its inputs", .run = check_nan},
+    {.name = "memory that is refused, and given back", .run = check_memory, .hint = HINT_MEMORY},
+    {.name = "a run that is stopped", .run = check_cancelled},
+    {.name = "same bytes for 1, 2 and 3 threads", .run = check_deterministic},
+    {.name = "two layers at once", .run = check_parallel},
+    {.name = NULL},
 };

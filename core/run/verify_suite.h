@@ -35,6 +35,8 @@ struct verify {
 struct check {
     const char *name; /* NULL: the last of a suite */
     int (*run)(struct verify *v);
+    bool first;       /* the others need not be looked at when this one fails */
+    const char *hint; /* what a crash in it is most likely of; NULL */
 };
 
 /* All on a layer of the bench: calls whatever the component offers, and checks what it gives against
@@ -49,6 +51,9 @@ extern const struct check verify_model_checks[], verify_similarity_checks[],
 
 /* The sentence why a check was left out; returns what the check returns. */
 int verify_skip(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* What is worth knowing beside that all is well. */
+void verify_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
+const char *verify_noted(void);
 /* A rule of the headers is broken. */
 int verify_broken(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* host_leave, for a call whose status the plugin gave: one without a message breaks a rule. */
@@ -72,6 +77,9 @@ int verify_kernels(struct verify *v) MUST_CHECK;
 int verify_init(struct verify *v, struct instance *i) MUST_CHECK;
 int verify_create(struct verify *v, struct instance *i) MUST_CHECK;
 int verify_open(struct verify *v, struct instance *i) MUST_CHECK;
+
+/* What it needs, for a clustering of these caps. */
+uint64_t verify_needs(struct verify *v, const struct instance *i, uint64_t caps);
 
 /* From now on counts what plugins take from h->alloc and give back; the n-th request (from 0) for
  * memory, scratch included, is refused, if n >= 0. */
@@ -112,6 +120,10 @@ int verify_deterministic(struct verify *v, perform_function *perform);
 int verify_parallel(struct verify *v, perform_function *perform);
 int verify_memory(struct verify *v, perform_function *perform);
 int verify_cancelled(struct verify *v, perform_function *perform);
+
+/* What crashes are most likely of. */
+#define HINT_NEEDS "statistics that it did not ask for are NULL"
+#define HINT_MEMORY "h->alloc and h->scratch give NULL when there is no memory"
 
 /* The checks that similarities, clusterings and merge methods share, as a table's rows. */
 #define VERIFY_WRAP(name, perform)                                                                 \

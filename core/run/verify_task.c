@@ -112,7 +112,8 @@ static int text_check(struct verify *v, const char *name, const char *text, stru
     return 0;
 }
 
-static int choices_check(struct verify *v, const hcsmoe_task_doc *d, struct str *out)
+/* known: of a record as it is published, which says what is right. */
+static int choices_check(struct verify *v, const hcsmoe_task_doc *d, bool known, struct str *out)
 {
     int status = 0;
 
@@ -121,7 +122,7 @@ static int choices_check(struct verify *v, const hcsmoe_task_doc *d, struct str 
                              CHOICES_MAX);
     if (!d->choices || (!d->question && !d->questions))
         return verify_broken(v, "gives no %s", d->choices ? "question" : "choices");
-    if (d->gold < -1 || d->gold >= d->n_choices)
+    if (known && (d->gold < -1 || d->gold >= d->n_choices))
         return verify_broken(v, "gold is %lld: must be 0..%lld, or -1 where it is not known",
                              (long long)d->gold, (long long)d->n_choices - 1);
     for (int64_t i = 0; !status && i < d->n_choices; i++) {
@@ -135,12 +136,12 @@ static int choices_check(struct verify *v, const hcsmoe_task_doc *d, struct str 
     return status;
 }
 
-static int doc_check(struct verify *v, const hcsmoe_task_doc *d, struct str *out)
+static int doc_check(struct verify *v, const hcsmoe_task_doc *d, bool known, struct str *out)
 {
     int status = 0;
 
     if (ops_of(v)->spec->type == HCSMOE_TASK_CHOICE)
-        status = choices_check(v, d, out);
+        status = choices_check(v, d, known, out);
     else if (!d->text)
         status = verify_broken(v, "gives no text");
     else if (d->n_words < 1 || d->n_bytes < 0)
@@ -160,7 +161,7 @@ static int doc_check(struct verify *v, const hcsmoe_task_doc *d, struct str *out
 
 /* One record; everything that was made of it goes to out. */
 static int record_format(struct verify *v, const struct instance *i, const json_t *record,
-                         struct str *out)
+                         bool known, struct str *out)
 {
     hcsmoe_task_doc doc = {.struct_size = sizeof doc};
     int status;
@@ -170,7 +171,7 @@ static int record_format(struct verify *v, const struct instance *i, const json_
         ops_of(v)->format(i->self, &v->host->abi, (const hcsmoe_json *)(const void *)record, &doc);
     if (status) /* inside of the frame: its scratch holds the texts */
         return verify_leave(v, status);
-    status = doc_check(v, &doc, out);
+    status = doc_check(v, &doc, known, out);
     return host_leave(v->host, status);
 }
 
@@ -201,10 +202,10 @@ static int with_records(struct verify *v, size_t most,
 static int record_twice(struct verify *v, const struct instance *i, json_t *record)
 {
     struct str first = {0}, second = {0};
-    int status = record_format(v, i, record, &first);
+    int status = record_format(v, i, record, true, &first);
 
     if (!status)
-        status = record_format(v, i, record, &second);
+        status = record_format(v, i, record, true, &second);
     if (!status && strcmp(str_text(&first), str_text(&second)))
         status = verify_broken(v, "the same record gives another document the second time");
     str_release(&first);
@@ -250,7 +251,7 @@ static json_t *value_of(int n)
 static int record_may_fail(struct verify *v, const struct instance *i, const json_t *record)
 {
     struct str out = {0};
-    const int status = record_format(v, i, record, &out);
+    const int status = record_format(v, i, record, false, &out);
 
     str_release(&out);
     return v->broken ? status : 0;
@@ -294,7 +295,7 @@ static int check_nothing(struct verify *v)
     int status = reads_records(v) ? verify_open(v, &i) : verify_skip("a task without records");
     json_t *empty = json_object();
 
-    if (!status && !record_format(v, &i, empty, &out))
+    if (!status && !record_format(v, &i, empty, false, &out))
         status = verify_broken(v, "makes a document of the record {}: must say what it lacks");
     else if (status < 0 || v->broken)
         status = fail_in(HCSMOE_EPLUGIN, "the record {}");
@@ -338,7 +339,7 @@ static int memory_refused(struct verify *v, const struct instance *i, json_t *re
     for (int64_t n = 0; !status && n < REFUSALS_MAX; n++) {
         struct str out = {0};
         verify_watch_memory(v, n);
-        status = record_format(v, i, record, &out);
+        status = record_format(v, i, record, false, &out);
         const bool done = !verify_memory_refused();
         verify_watch_memory(v, -1);
         str_release(&out);
@@ -363,11 +364,11 @@ static int check_options(struct verify *v)
 }
 
 const struct check verify_task_checks[] = {
-    {"option values", check_options},
-    {"what it says of itself", check_spec},
-    {"records that are none", check_nothing},
-    {"its own records, twice", check_records},
-    {"its own records, each member changed", check_changed},
-    {"memory that is refused", check_memory},
-    {NULL, NULL},
+    {.name = "option values", .run = check_options},
+    {.name = "what it says of itself", .run = check_spec},
+    {.name = "records that are none", .run = check_nothing},
+    {.name = "its own records, twice", .run = check_records, .first = true},
+    {.name = "its own records, each member changed", .run = check_changed},
+    {.name = "memory that is refused", .run = check_memory, .hint = HINT_MEMORY},
+    {.name = NULL},
 };
