@@ -4,29 +4,16 @@
  * Small shapes, against plain loops in double. Every pointer goes through the device's own memory.
  * SPDX-License-Identifier: MIT
  */
+#include "run/verify_kernels.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/rng.h"
 #include "plugin/check.h"
-#include "run/verify_suite.h"
-
-/* Odd sizes: no multiple of what a vector or a tile holds. */
-enum { ROWS = 7, IN = 37, OUT = 19, EXPERTS = 5, TOP_K = 2, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 6 };
 
 /* Of the largest entry: kernels.h has the bounds, this is above all of them at these sizes. */
 static const double most = 1e-4;
-
-/* A device, and what was taken from it. */
-struct bench_device {
-    struct verify *v;
-    struct instance i;
-    const hcsmoe_kernels *k;
-    struct pcg64 random;
-    void *taken[64];
-    int n_taken;
-};
 
 static int device_open(struct bench_device *d, struct verify *v)
 {
@@ -67,47 +54,54 @@ static void device_close(struct bench_device *d)
     instance_release(&d->i);
 }
 
-/* A copy on the device; NULL: message set. */
-static void *put(struct bench_device *d, const void *from, size_t size)
+void *device_put(struct bench_device *d, const void *from, size_t size)
 {
+    uint64_t ticket = 0;
     void *p = NULL;
-    if (d->k->alloc(d->k, size, &p) || d->k->upload(d->k, 0, p, from, size) ||
-        d->k->wait(d->k, -1, 0))
+    if (d->n_taken == 64 || d->k->alloc(d->k, size, &p))
         return NULL;
-    if (d->n_taken < 64)
-        d->taken[d->n_taken++] = p;
+    d->taken[d->n_taken++] = p;
+    if (d->k->upload(d->k, 0, p, from, size) || d->k->mark(d->k, 0, &ticket) ||
+        d->k->wait(d->k, -1, ticket))
+        return NULL;
     return p;
 }
 
-/* n random numbers, here and there. */
-static float *draw(struct bench_device *d, int64_t n, float *here)
+float *device_draw(struct bench_device *d, int64_t n, float *here)
 {
     for (int64_t i = 0; i < n; i++)
         here[i] = (float)(2 * pcg64_real(&d->random) - 1);
-    return put(d, here, (size_t)n * sizeof *here);
+    return device_put(d, here, (size_t)n * sizeof *here);
 }
 
-static hcsmoe_tensor matrix(const struct bench_device *d, void *data, int64_t rows, int64_t columns)
+hcsmoe_tensor device_matrix(const struct bench_device *d, void *data, uint32_t dtype, int64_t rows,
+                            int64_t columns)
 {
-    hcsmoe_tensor t = hcsmoe_matrix(data, HCSMOE_DTYPE_F32, rows, columns);
+    hcsmoe_tensor t = hcsmoe_matrix(data, dtype, rows, columns);
     t.device = d->k->device;
     return t;
 }
 
-static int got_check(struct bench_device *d, const char *kernel, const float *there,
-                     const double *want, int64_t n)
+int device_get(struct bench_device *d, void *here, const void *there, size_t size)
 {
     uint64_t ticket = 0;
-    float *got = mem_new((size_t)n, sizeof *got);
-    double largest = 1;
-    int status = got ? 0 : HCSMOE_ENOMEM;
-
-    if (!status)
-        status = d->k->download(d->k, 0, got, there, (size_t)n * sizeof *got);
+    int status = d->k->download(d->k, 0, here, there, size);
     if (!status)
         status = d->k->mark(d->k, 0, &ticket);
     if (!status)
         status = d->k->wait(d->k, -1, ticket);
+    if (!status && d->out)
+        str_add_bytes(d->out, here, size);
+    return status;
+}
+
+int device_compare(struct bench_device *d, const char *kernel, const float *there,
+                   const double *want, int64_t n)
+{
+    float *got = mem_new((size_t)n, sizeof *got);
+    double largest = 1;
+    int status = got ? device_get(d, got, there, (size_t)n * sizeof *got) : HCSMOE_ENOMEM;
+
     for (int64_t i = 0; !status && i < n; i++)
         largest = fabs(want[i]) > largest ? fabs(want[i]) : largest;
     for (int64_t i = 0; !status && i < n; i++)
@@ -116,6 +110,11 @@ static int got_check(struct bench_device *d, const char *kernel, const float *th
                                    (long long)i, (double)got[i], want[i]);
     mem_free(got);
     return status;
+}
+
+static hcsmoe_tensor matrix(const struct bench_device *d, void *data, int64_t rows, int64_t columns)
+{
+    return device_matrix(d, data, HCSMOE_DTYPE_F32, rows, columns);
 }
 
 /* ---- one kernel each ---- */
@@ -135,7 +134,8 @@ static int linear_try(struct bench_device *d)
 {
     float x[ROWS * IN], w[OUT * IN], y[ROWS * OUT];
     double want[ROWS * OUT];
-    float *dx = draw(d, ROWS * IN, x), *dw = draw(d, OUT * IN, w), *dy = draw(d, ROWS * OUT, y);
+    float *dx = device_draw(d, ROWS * IN, x), *dw = device_draw(d, OUT * IN, w),
+          *dy = device_draw(d, ROWS * OUT, y);
 
     if (!dx || !dw || !dy)
         return HCSMOE_ENOMEM;
@@ -143,12 +143,12 @@ static int linear_try(struct bench_device *d)
     product(x, w, ROWS, OUT, IN, want);
     int status = d->k->linear(d->k, ROWS, OUT, IN, dx, &t, NULL, 0, dy);
     if (!status)
-        status = got_check(d, "linear", dy, want, ROWS * OUT);
+        status = device_compare(d, "linear", dy, want, ROWS * OUT);
     for (int64_t i = 0; i < ROWS * OUT; i++)
         want[i] *= 2;
     if (!status)
         status = d->k->linear(d->k, ROWS, OUT, IN, dx, &t, NULL, 1, dy);
-    return status ? status : got_check(d, "linear, added", dy, want, ROWS * OUT);
+    return status ? status : device_compare(d, "linear, added", dy, want, ROWS * OUT);
 }
 
 static int rmsnorm_try(struct bench_device *d)
@@ -156,7 +156,7 @@ static int rmsnorm_try(struct bench_device *d)
     float x[ROWS * IN], w[IN];
     double want[ROWS * IN];
     const double eps = 1e-5;
-    float *dx = draw(d, ROWS * IN, x), *dw = draw(d, IN, w);
+    float *dx = device_draw(d, ROWS * IN, x), *dw = device_draw(d, IN, w);
 
     if (!dx || !dw)
         return HCSMOE_ENOMEM;
@@ -172,7 +172,7 @@ static int rmsnorm_try(struct bench_device *d)
             want[r * IN + i] = (double)x[r * IN + i] / sqrt(sum / IN + eps) * (double)w[i];
     }
     const int status = d->k->rmsnorm(d->k, ROWS, IN, dx, &t, eps, dx);
-    return status ? status : got_check(d, "rmsnorm, in place", dx, want, ROWS * IN);
+    return status ? status : device_compare(d, "rmsnorm, in place", dx, want, ROWS * IN);
 }
 
 /* out[IN] += scale * down(silu(gate x) * up x), of width OUT. */
@@ -215,9 +215,9 @@ static int route_try(struct bench_device *d)
     float logits[ROWS * EXPERTS], space[ROWS * EXPERTS];
     double p[ROWS * EXPERTS], weights[ROWS * TOP_K];
     int32_t ids[ROWS * TOP_K], got[ROWS * TOP_K] = {0};
-    float *dl = draw(d, ROWS * EXPERTS, logits), *dp = draw(d, ROWS * EXPERTS, space),
-          *dw = draw(d, ROWS * TOP_K, space);
-    int32_t *di = put(d, got, sizeof got);
+    float *dl = device_draw(d, ROWS * EXPERTS, logits), *dp = device_draw(d, ROWS * EXPERTS, space),
+          *dw = device_draw(d, ROWS * TOP_K, space);
+    int32_t *di = device_put(d, got, sizeof got);
 
     if (!dl || !dp || !dw || !di)
         return HCSMOE_ENOMEM;
@@ -225,13 +225,11 @@ static int route_try(struct bench_device *d)
         route_plain(logits + r * EXPERTS, p + r * EXPERTS, weights + r * TOP_K, ids + r * TOP_K);
     int status = d->k->route(d->k, ROWS, EXPERTS, TOP_K, 1, dl, NULL, dp, di, dw);
     if (!status)
-        status = got_check(d, "route, probabilities", dp, p, ROWS * EXPERTS);
+        status = device_compare(d, "route, probabilities", dp, p, ROWS * EXPERTS);
     if (!status)
-        status = got_check(d, "route, weights", dw, weights, ROWS * TOP_K);
+        status = device_compare(d, "route, weights", dw, weights, ROWS * TOP_K);
     if (!status)
-        status = d->k->download(d->k, 0, got, di, sizeof got);
-    if (!status)
-        status = d->k->wait(d->k, -1, 0);
+        status = device_get(d, got, di, sizeof got);
     if (!status && memcmp(got, ids, sizeof ids))
         status = verify_broken(d->v, "route: other experts than the ones with the largest logits");
     return status;
@@ -245,17 +243,18 @@ static int experts_try(struct bench_device *d)
     int32_t ids[ROWS * TOP_K];
     double want[ROWS * IN];
     hcsmoe_tensor t[3][EXPERTS];
-    float *dx = draw(d, ROWS * IN, x), *dw = draw(d, ROWS * TOP_K, w), *dy = draw(d, ROWS * IN, y);
+    float *dx = device_draw(d, ROWS * IN, x), *dw = device_draw(d, ROWS * TOP_K, w),
+          *dy = device_draw(d, ROWS * IN, y);
 
     for (int64_t i = 0; i < ROWS * TOP_K; i++)
         ids[i] = i % TOP_K == 0 ? (int32_t)(i % EXPERTS) : (int32_t)((i + 1) % EXPERTS);
     for (int64_t r = 0; r < ROWS; r++)
         if (ids[r * TOP_K] == ids[r * TOP_K + 1])
             ids[r * TOP_K + 1] = -1;
-    int32_t *di = put(d, ids, sizeof ids);
+    int32_t *di = device_put(d, ids, sizeof ids);
     for (int p = 0; p < 3; p++)
         for (int64_t e = 0; e < EXPERTS; e++) {
-            void *there = draw(d, PART, part[p] + e * PART);
+            void *there = device_draw(d, PART, part[p] + e * PART);
             if (!there)
                 return HCSMOE_ENOMEM;
             t[p][e] = matrix(d, there, p < 2 ? OUT : IN, p < 2 ? IN : OUT);
@@ -283,7 +282,7 @@ static int experts_try(struct bench_device *d)
                                    .weights = dw,
                                    .out = dy};
     const int status = d->k->experts(d->k, &a);
-    return status ? status : got_check(d, "experts", dy, want, ROWS * IN);
+    return status ? status : device_compare(d, "experts", dy, want, ROWS * IN);
 }
 
 /* One causal sequence, grouped keys. */
@@ -317,7 +316,8 @@ static int attention_try(struct bench_device *d)
     float q[Q], k[KV], v[KV], out[Q];
     double want[Q];
     const hcsmoe_sequence whole = {0, ROWS, 0, 0, 0};
-    float *dq = draw(d, Q, q), *dk = draw(d, KV, k), *dv = draw(d, KV, v), *dout = draw(d, Q, out);
+    float *dq = device_draw(d, Q, q), *dk = device_draw(d, KV, k), *dv = device_draw(d, KV, v),
+          *dout = device_draw(d, Q, out);
 
     if (!dq || !dk || !dv || !dout)
         return HCSMOE_ENOMEM;
@@ -336,7 +336,7 @@ static int attention_try(struct bench_device *d)
                                      .n_sequences = 1};
     attention_plain(q, k, v, a.scale, want);
     const int status = d->k->attention(d->k, &a);
-    return status ? status : got_check(d, "attention", dout, want, Q);
+    return status ? status : device_compare(d, "attention", dout, want, Q);
 }
 
 static int weighted_sum_try(struct bench_device *d)
@@ -344,8 +344,8 @@ static int weighted_sum_try(struct bench_device *d)
     float part[2][OUT * IN], out[OUT * IN];
     double want[OUT * IN];
     const double coefficient[2] = {0.25, 0.75};
-    float *da = draw(d, OUT * IN, part[0]), *db = draw(d, OUT * IN, part[1]),
-          *dy = draw(d, OUT * IN, out);
+    float *da = device_draw(d, OUT * IN, part[0]), *db = device_draw(d, OUT * IN, part[1]),
+          *dy = device_draw(d, OUT * IN, out);
 
     if (!da || !db || !dy)
         return HCSMOE_ENOMEM;
@@ -355,14 +355,15 @@ static int weighted_sum_try(struct bench_device *d)
     for (int64_t i = 0; i < OUT * IN; i++)
         want[i] = coefficient[0] * (double)part[0][i] + coefficient[1] * (double)part[1][i];
     const int status = d->k->weighted_sum(d->k, 2, all, coefficient, &y);
-    return status ? status : got_check(d, "weighted_sum", dy, want, OUT * IN);
+    return status ? status : device_compare(d, "weighted_sum", dy, want, OUT * IN);
 }
 
-static int with_device(struct verify *v, int (*fn)(struct bench_device *d))
+static int with_device(struct verify *v, int (*fn)(struct bench_device *d), struct str *out)
 {
     struct bench_device d;
     int status = device_open(&d, v);
 
+    d.out = out;
     if (!status) {
         instance_enter(&d.i, -1);
         status = host_leave(v->host, fn(&d));
@@ -384,44 +385,61 @@ static int check_options(struct verify *v)
 
 static int check_table(struct verify *v)
 {
-    return with_device(v, nothing);
+    return with_device(v, nothing, NULL);
 }
 
-static int check_products(struct verify *v)
+#define TRY(name)                                                                                  \
+    static int check_##name(struct verify *v)                                                      \
+    {                                                                                              \
+        return with_device(v, name##_try, NULL);                                                   \
+    }
+TRY(embed)
+TRY(linear)
+TRY(rmsnorm)
+TRY(rope)
+TRY(attention)
+TRY(route)
+TRY(experts)
+TRY(weighted_sum)
+TRY(convert)
+TRY(nonfinite)
+TRY(cholesky)
+
+static int check_threads(struct verify *v)
 {
-    int status = with_device(v, linear_try);
-    if (!status)
-        status = with_device(v, weighted_sum_try);
+    static int (*const all[])(struct bench_device * d) = {
+        embed_try, linear_try,  rmsnorm_try,      rope_try,    attention_try,
+        route_try, experts_try, weighted_sum_try, convert_try, cholesky_try};
+    struct str out[2] = {{0}, {0}};
+    int status = 0;
+
+    for (int n = 0; !status && n < 2; n++) {
+        host_set_threads(v->host, n ? 3 : 1);
+        for (size_t i = 0; !status && i < sizeof all / sizeof *all; i++)
+            status = with_device(v, all[i], &out[n]);
+    }
+    if (!status &&
+        (out[0].len != out[1].len || memcmp(str_text(&out[0]), str_text(&out[1]), out[0].len)))
+        status = verify_broken(v, "3 threads give other bytes than one");
+    str_release(&out[0]);
+    str_release(&out[1]);
     return status;
-}
-
-static int check_rmsnorm(struct verify *v)
-{
-    return with_device(v, rmsnorm_try);
-}
-
-static int check_route(struct verify *v)
-{
-    return with_device(v, route_try);
-}
-
-static int check_experts(struct verify *v)
-{
-    return with_device(v, experts_try);
-}
-
-static int check_attention(struct verify *v)
-{
-    return with_device(v, attention_try);
 }
 
 const struct check verify_kernels_checks[] = {
     {.name = "its table is complete", .run = check_table, .first = true},
     {.name = "option values", .run = check_options},
-    {.name = "linear and weighted_sum", .run = check_products},
+    {.name = "embed", .run = check_embed},
+    {.name = "linear", .run = check_linear},
     {.name = "rmsnorm", .run = check_rmsnorm},
+    {.name = "rope", .run = check_rope},
+    {.name = "attention", .run = check_attention},
     {.name = "route", .run = check_route},
     {.name = "experts", .run = check_experts},
-    {.name = "attention", .run = check_attention},
+    {.name = "weighted_sum", .run = check_weighted_sum},
+    {.name = "convert", .run = check_convert},
+    {.name = "has_nonfinite", .run = check_nonfinite},
+    {.name = "syrk and cholesky", .run = check_cholesky},
+    {.name = "same bytes for 1 and 3 threads", .run = check_threads},
     {.name = NULL},
 };

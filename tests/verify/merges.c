@@ -137,6 +137,38 @@ static hcsmoe_status shared_merge(void *self, const hcsmoe_host *h, const hcsmoe
     return mean(h, a, 1 + layer);
 }
 
+/* Keeps in self what the first layer was. */
+static hcsmoe_status layers_create(const hcsmoe_host *h, const void *opts, void **self)
+{
+    int32_t *first = h->alloc(h, sizeof *first);
+    (void)opts;
+    *self = first;
+    if (first)
+        *first = -1;
+    return first ? HCSMOE_OK : HCSMOE_ENOMEM;
+}
+
+static void layers_destroy(const hcsmoe_host *h, void *self)
+{
+    h->free(h, self);
+}
+
+static hcsmoe_status layers_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
+{
+    int32_t *first = self;
+    *first = *first < 0 ? a->dims->layer : *first;
+    return mean(h, a, 1 + *first);
+}
+
+/* Takes no settings at all, and does not say why. */
+static hcsmoe_status takes_create(const hcsmoe_host *h, const void *opts, void **self)
+{
+    (void)h;
+    (void)opts;
+    *self = NULL;
+    return HCSMOE_EINVAL;
+}
+
 static hcsmoe_status denies_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
 {
     (void)self;
@@ -153,6 +185,24 @@ static hcsmoe_status wide_shape(void *self, const hcsmoe_host *h, const hcsmoe_l
     shape->ffn = dims->ffn + 1;
     return HCSMOE_OK;
 }
+
+static const hcsmoe_merge_ops layers_ops = {.struct_size = sizeof layers_ops,
+                                            .merge = layers_merge};
+static const hcsmoe_component layers = {.struct_size = sizeof layers,
+                                        .kind = HCSMOE_KIND_MERGE,
+                                        .name = "layers",
+                                        .summary = "breaks a rule",
+                                        .ops = &layers_ops,
+                                        .needs = HCSMOE_STAT_WEIGHTS,
+                                        .caps = HCSMOE_CAP_DETERMINISTIC,
+                                        .create = layers_create,
+                                        .destroy = layers_destroy};
+static const hcsmoe_component takes = {.struct_size = sizeof takes,
+                                       .kind = HCSMOE_KIND_MERGE,
+                                       .name = "takes",
+                                       .summary = "breaks a rule",
+                                       .ops = &layers_ops,
+                                       .create = takes_create};
 
 typedef struct edge_opts {
     int64_t n;
@@ -213,4 +263,4 @@ static const hcsmoe_component edge = {.struct_size = sizeof edge,
 
 HCSMOE_PLUGIN("hcsmoe.test.verify.merges", "1.0.0", "MIT", &counts, &threads, &outside, &half,
               &blind, &silent, &positive, &keeps, &prints, &exits, &inputs, &rich, &shared, &denies,
-              &wide, &edge)
+              &wide, &edge, &layers, &takes)
