@@ -393,11 +393,11 @@ static int check_options(struct verify *v)
 }
 
 const struct check verify_model_checks[] = {
+    {.name = "the checkpoint has the tensors that it names", .run = check_tensors, .first = true},
+    {.name = "names of all roles", .run = check_names},
     {.name = "option values", .run = check_options},
     {.name = "a config.json of nobody", .run = verify_model_probe},
     {.name = "its config.json, each member changed", .run = verify_model_changed},
-    {.name = "the checkpoint has the tensors that it names", .run = check_tensors, .first = true},
-    {.name = "names of all roles", .run = check_names},
     {.name = "logits, the same bytes for 1 and 3 threads", .run = check_forward},
     {.name = "logits of the reference", .run = check_reference},
     {.name = NULL},

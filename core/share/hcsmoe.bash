@@ -12,7 +12,7 @@ _hcsmoe_names() { # program [kind]
 
 # Commands, or the options in the usage of one.
 _hcsmoe_commands() { # program
-    "$1" help 2>/dev/null | awk '$1 == "hcsmoe" && $2 ~ /^\[?[a-z]+\]?$/ { gsub(/[][]/, "", $2); print $2 }'
+    "$1" help 2>/dev/null | awk '$1 == "hcsmoe" && $2 ~ /^\[?[a-z-]+\]?$/ { gsub(/[][]/, "", $2); print $2 }'
 }
 _hcsmoe_options() { # program command
     "$1" help "$2" 2>/dev/null | head -n 1 | grep -oE -- '(^|[ [])--?[a-z]+(-[a-z]+)*' | tr -d ' ['
@@ -63,7 +63,7 @@ _hcsmoe() {
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
         case ${words[i]} in
         -c) ini=${words[i + 1]} ;;
-        -m | -s | -o | --set | --json | --trace | --plugin) ;;
+        -m | -s | -o | --set | --json | --trace | --reference | --plugin) ;;
         -*) ;;
         *) [[ -z $command && ${words[i - 1]} != -[cmso] && ${words[i - 1]} != --?* ]] && command=${words[i]} ;;
         esac
@@ -71,7 +71,7 @@ _hcsmoe() {
     [[ -z $command && -n $ini ]] && command=run
     compopt -o filenames 2>/dev/null
     case $previous in
-    -c | -o | --json | --trace | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
+    -c | -o | --json | --trace | --reference | --plugin) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
     -m) mapfile -t COMPREPLY < <(compgen -d -- "$word") && return ;;
     esac
     compopt +o filenames 2>/dev/null
@@ -97,6 +97,9 @@ _hcsmoe() {
         elif [[ $command == inspect || $command == report || $command == expand || $command == collapse ]]; then
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        elif [[ $command == verify-plugin ]]; then
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
         else
             _hcsmoe_reply "$word" "$(_hcsmoe_options "$program" "$command")"
         fi

@@ -36,6 +36,10 @@ static hcsmoe_status mine_cluster(void *self, const hcsmoe_host *h, const hcsmoe
     (void)self; /* no options */
     if (!nearest)
         return HCSMOE_ENOMEM; /* scratch has set the message */
+    for (i = 0; i < n * n; i++)
+        if (!(d[i] < INFINITY)) /* also where it is not a number: nothing is nearest then */
+            return hcsmoe_failf(h, HCSMOE_EFAILED, "experts %lld and %lld: their distance is %g",
+                                (long long)(i / n), (long long)(i % n), d[i]);
     for (i = 0; i < n; i++)
         nearest[i] = INFINITY;
     a->cores[0] = first_centre(d, n);

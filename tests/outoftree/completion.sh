@@ -21,10 +21,13 @@ offers() { # line words...
     done
 }
 
-offers "hcsmoe " run check config eval score tokenize sweep report inspect expand collapse plugins help -c --version
+offers "hcsmoe " run check config eval score tokenize sweep report inspect expand collapse plugins verify-plugin help -c --version
 offers "hcsmoe in" inspect
 [ "$(wc -l <"$work/offered")" -eq 1 ] || die "more than 'inspect': $(cat "$work/offered")"
 offers "hcsmoe eval -" -m -c --json -s -q
+offers "hcsmoe verify-plugin --" --reference
+offers "hcsmoe verify-plugin ../../lib/hcsmoe/plugins-" "$(cd ../.. && echo lib/hcsmoe/plugins-* | sed 's|^|../../|')"
+offers "hcsmoe verify-plugin -m con" config
 offers "hcsmoe -c config/ti" config/tiny_hc.ini
 offers "hcsmoe help merge." merge.freq merge.mean merge.merge
 offers "hcsmoe help --" --markdown
@@ -69,3 +72,4 @@ becomes "hcsmoe -c config/tiny_hc.ini -s group.linka" "hcsmoe -c config/tiny_hc.
 becomes "hcsmoe -c config/tiny_hc.ini -s group.simil" "hcsmoe -c config/tiny_hc.ini -s group.similarity_base="
 becomes "hcsmoe -c config/tiny_hc.ini -s group.cluster=kme" "hcsmoe -c config/tiny_hc.ini -s group.cluster=kmeans "
 becomes "hcsmoe eval --js" "hcsmoe eval --json "
+becomes "hcsmoe verif" "hcsmoe verify-plugin "

@@ -9,6 +9,10 @@ for compiler in g++ clang++; do
     "$compiler" -std=c++17 $warnings -O2 $(pkg-config --cflags hcsmoe-plugin) -fPIC -shared -fvisibility=hidden \
         -o "$work/plugins/hcsmoe-merge-median.so" "$SRC/tests/outoftree/median.cpp" || die "$compiler"
 done
+# It keeps the rules too; memory that the standard library takes is its own affair.
+run verify-plugin "$work/plugins/hcsmoe-merge-median.so"
+! grep '^FAILED' "$work/stdout" || die "the median breaks a rule"
+expect_status 0
 export HCSMOE_PLUGIN_PATH="$work/plugins"
 write_ini "$work/run.ini" "$prefix/share/hcsmoe/config/data/tiny-mixtral" "$work/unused"
 

@@ -22,6 +22,14 @@ pipeline() { # folder
         plugin=$work/$1/hcsmoe-$kind-mine.so
         expect_file "$plugin"
         nm -D --defined-only "$plugin" | grep -q ' hcsmoe_plugin_v1$' || die "$plugin: no entry"
+        case $kind in
+        model) run verify-plugin "$plugin" -m "$work/model" ;;
+        task) run verify-plugin "$plugin" -s "eval.data=$work/records" ;;
+        *) run verify-plugin "$plugin" ;;
+        esac
+        ! grep '^FAILED' "$work/stdout" || die "$plugin breaks a rule"
+        expect_status 0
+        [ "$kind" = model ] || expect_text "$work/stdout" ', 0 failed, 0 skipped'
     done
     # shellcheck disable=SC2086 # a list of words
     HCSMOE_PLUGIN_PATH=$work/$1 run -q -c "$work/run.ini" $all -s "output.output_path=$work/out-$1"
