@@ -183,10 +183,12 @@ static hcsmoe_status deepseek_describe_layer(void *self, const hcsmoe_host *h,
     hcsmoe_config_experts(&c, "n_routed_experts", d);
     hcsmoe_config_int(&c, "moe_intermediate_size", 1, HCSMOE_SIZE_MOST, &d->ffn);
     hcsmoe_config_int_or(&c, "n_shared_experts", 0, SHARED_EXPERTS_MOST, &n_shared);
+    if (c.status != HCSMOE_OK)
+        return c.status;
     d->shared_ffn = n_shared * d->ffn; /* side by side in one block */
     d->renormalise = s->renormalise;
     d->weight_scale = s->weight_scale;
-    if (c.status == HCSMOE_OK && d->n_experts % s->n_groups != 0)
+    if (d->n_experts % s->n_groups != 0)
         c.status = hcsmoe_failf(h, HCSMOE_EINVAL,
                                 "'n_routed_experts' is %lld: must be a multiple of 'n_group', %lld",
                                 (long long)d->n_experts, (long long)s->n_groups);
