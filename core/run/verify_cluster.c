@@ -69,7 +69,7 @@ static int table_open(struct table *t, const struct bench *b, int n_bases)
     return 0;
 }
 
-/* Fresh results: cores are -1 and the counts 0, as the host has them; the rest is not written yet. */
+/* Fresh results: cores are -1 and the counts 0, as the host has them; the rest is not written. */
 static int results_open(struct table *t, int64_t e)
 {
     guards_release(&t->outputs);
@@ -353,6 +353,7 @@ const struct check verify_cluster_checks[] = {
     {.name = "memory that is refused, and given back", .run = check_memory, .hint = HINT_MEMORY},
     {.name = "a run that is stopped", .run = check_cancelled},
     {.name = "same bytes for 1, 2 and 3 threads", .run = check_deterministic},
+    {.name = "two instances with other options", .run = check_instances},
     {.name = "two layers at once", .run = check_parallel},
     {.name = NULL},
 };

@@ -14,11 +14,10 @@
 #include "run/verify_bench.h"
 #include "run/verify_suite.h"
 
-enum { THREADS = 2, REFUSALS_MAX = 512, NAME_BYTES = 128 };
+enum { THREADS = 2, REFUSALS_MAX = 512 };
 
-/* perform on a bench; also: inputs stay as they are. */
-static int perform_on(struct verify *v, const struct instance *i, const struct bench *b,
-                      perform_function *perform, struct str *out)
+int verify_perform(struct verify *v, const struct instance *i, const struct bench *b,
+                   perform_function *perform, struct str *out)
 {
     const uint64_t before = bench_hash(b);
     int status = perform(v, i, b, out);
@@ -41,7 +40,7 @@ static int perform_spec(struct verify *v, const struct bench_spec *spec, perform
     if (!status)
         status = verify_open(v, &i);
     if (!status)
-        status = perform_on(v, &i, &b, perform, out);
+        status = verify_perform(v, &i, &b, perform, out);
     instance_release(&i);
     bench_release(&b);
     return status;
@@ -106,7 +105,7 @@ int verify_nan(struct verify *v, perform_function *perform)
     return status;
 }
 
-static bool same(const struct str *a, const struct str *b)
+bool verify_same(const struct str *a, const struct str *b)
 {
     return a->len == b->len && !memcmp(str_text(a), str_text(b), a->len);
 }
@@ -127,10 +126,10 @@ static int layers_between(struct verify *v, perform_function *perform, const str
     if (!status)
         status = verify_open(v, &i);
     if (!status)
-        status = perform_on(v, &i, &there, perform, NULL);
+        status = verify_perform(v, &i, &there, perform, NULL);
     if (!status)
-        status = perform_on(v, &i, &here, perform, &out);
-    if (!status && !same(first, &out))
+        status = verify_perform(v, &i, &here, perform, &out);
+    if (!status && !verify_same(first, &out))
         status = verify_broken(v, "a layer gives other bytes when another one came before it: "
                                   "'self' keeps nothing of a layer");
     instance_release(&i);
@@ -154,7 +153,7 @@ int verify_deterministic(struct verify *v, perform_function *perform)
         host_set_threads(v->host, threads[n]);
         str_clear(&other);
         status = perform_spec(v, &bench_ordinary, perform, out);
-        if (!status && n && !same(&first, out))
+        if (!status && n && !verify_same(&first, out))
             status = n == 1 ? verify_broken(v, "the same inputs give other bytes the second time, "
                                                "against HCSMOE_CAP_DETERMINISTIC")
                             : verify_broken(v,
@@ -183,7 +182,7 @@ struct visit {
 static void *visit_run(void *arg)
 {
     struct visit *x = arg;
-    x->status = perform_on(&x->v, x->instance, x->bench, x->perform, &x->out);
+    x->status = verify_perform(&x->v, x->instance, x->bench, x->perform, &x->out);
     if (x->status)
         (void)snprintf(x->message, sizeof x->message, "%s", fail_message());
     return NULL;
@@ -243,7 +242,7 @@ int verify_parallel(struct verify *v, perform_function *perform)
     for (int round = 0; !status && round < ROUNDS; round++) {
         status = visits_run(v, x, true);
         for (int n = 0; !status && n < THREADS; n++)
-            if (!same(&x[n].out, &expected[n]))
+            if (!verify_same(&x[n].out, &expected[n]))
                 status = verify_broken(v, "calls for two layers at once give other bytes than one "
                                           "after the other, against HCSMOE_CAP_PARALLEL");
     }
@@ -269,7 +268,7 @@ static int memory_round(struct verify *v, const struct bench *b, perform_functio
     verify_watch_memory(v, refuse);
     status = verify_create(v, &i);
     if (!status)
-        status = perform_on(v, &i, b, perform, NULL);
+        status = verify_perform(v, &i, b, perform, NULL);
     *done = !verify_memory_refused();
     verify_watch_memory(v, -1);
     instance_release(&i);
@@ -314,118 +313,4 @@ int verify_cancelled(struct verify *v, perform_function *perform)
     if (status == HCSMOE_ECANCELLED && !v->broken)
         return 0;
     return status ? fail_in(status, "when the user stops the run") : 0;
-}
-
-/* ---- options ---- */
-
-/* The n-th value that is tried for an option, into its field and as text; false: no more. */
-static bool option_value(const hcsmoe_option *o, int n, void *opts, char name[NAME_BYTES])
-{
-    static const char *const texts[] = {"", "x"}, *const paths[] = {"/nonexistent/file"};
-    void *field = (char *)opts + o->offset;
-    const char *text = NULL;
-    int32_t truth = n;
-    int64_t whole = 0;
-    double real = n ? o->max : o->min;
-
-    switch (o->type) {
-    case HCSMOE_OPTION_BOOL:
-        (void)snprintf(name, NAME_BYTES, "%s = %s", o->name, n ? "yes" : "no");
-        memcpy(field, &truth, sizeof truth);
-        return n < 2;
-    case HCSMOE_OPTION_INT:
-        whole = real >= 9.2e18 ? INT64_MAX : real <= -9.2e18 ? INT64_MIN : (int64_t)real;
-        (void)snprintf(name, NAME_BYTES, "%s = %lld", o->name, (long long)whole);
-        memcpy(field, &whole, sizeof whole);
-        return n < 2;
-    case HCSMOE_OPTION_REAL:
-        (void)snprintf(name, NAME_BYTES, "%s = %g", o->name, real);
-        memcpy(field, &real, sizeof real);
-        return n < 2;
-    case HCSMOE_OPTION_ENUM:
-        if (!o->choices[n].name)
-            return false;
-        (void)snprintf(name, NAME_BYTES, "%s = %s", o->name, o->choices[n].name);
-        memcpy(field, &o->choices[n].value, sizeof whole);
-        return true;
-    default:
-        if (n >= (o->type == HCSMOE_OPTION_STR ? 2 : 1))
-            return false;
-        text = o->type == HCSMOE_OPTION_STR ? texts[n] : paths[n];
-        (void)snprintf(name, NAME_BYTES, "%s = %s", o->name, text);
-        memcpy(field, &text, sizeof text);
-        return true;
-    }
-}
-
-/* needs_for says the same twice, and only what there is, for every clustering's caps. */
-static int needs_check(struct verify *v, const struct instance *i)
-{
-    static const uint64_t caps[] = {0, HCSMOE_CAP_DISTANCES_IN, HCSMOE_CAP_SIMILARITIES_IN,
-                                    HCSMOE_CAP_DISTANCES_IN | HCSMOE_CAP_SIMILARITIES_IN};
-    const hcsmoe_component *c = &i->component->c;
-
-    for (size_t n = 0; n < sizeof caps / sizeof *caps; n++) {
-        const uint64_t needs = verify_needs(v, i, caps[n]);
-        if (needs & ~HCSMOE_STAT_KNOWN)
-            return verify_broken(v, "needs statistic %d, this hcsmoe knows 0..%d",
-                                 __builtin_ctzll(needs & ~HCSMOE_STAT_KNOWN),
-                                 63 - __builtin_clzll(HCSMOE_STAT_KNOWN));
-        if (verify_needs(v, i, caps[n]) != needs)
-            return verify_broken(v, "needs_for says something else the second time");
-        for (uint32_t o = 0; c->has_effect && o < c->n_options; o++) {
-            instance_enter(i, -1);
-            (void)c->has_effect(i->opts, caps[n], i->component->options[o].name);
-            const int status = host_leave(v->host, 0);
-            if (status)
-                return status;
-        }
-    }
-    return 0;
-}
-
-/* One setting: created, used and destroyed. Only a rule that is broken counts. */
-static int setting_try(struct verify *v, const struct bench *b, perform_function *perform,
-                       struct instance *i)
-{
-    int status = needs_check(v, i);
-    if (!status)
-        status = verify_create(v, i);
-    if (!status && perform)
-        status = perform_on(v, i, b, perform, NULL);
-    return v->broken ? status : 0;
-}
-
-int verify_options(struct verify *v, perform_function *perform)
-{
-    const struct component *c = v->component;
-    struct instance i = {0};
-    struct bench b = {0};
-    char name[NAME_BYTES];
-    int status = perform ? verify_kernels(v) : 0;
-
-    if (!status && perform)
-        status = bench_open(&b, &bench_tiny, v->host->kernels);
-    for (int n = 0; !status && n < 2; n++) { /* the same again: nothing is left behind */
-        status = verify_open(v, &i);
-        if (!status)
-            status = needs_check(v, &i);
-        if (status)
-            status = fail_in(status, "with its defaults");
-        instance_release(&i);
-    }
-    for (uint32_t o = 0; !status && o < c->c.n_options; o++)
-        for (int n = 0; !status; n++) {
-            status = verify_init(v, &i);
-            if (status || !option_value(&c->options[o], n, i.opts, name)) {
-                instance_release(&i);
-                break;
-            }
-            status = setting_try(v, &b, perform, &i);
-            instance_release(&i);
-            if (status)
-                status = fail_in(status, "%s", name);
-        }
-    bench_release(&b);
-    return status;
 }

@@ -453,6 +453,7 @@ const struct check verify_merge_checks[] = {
     {.name = "memory that is refused, and given back", .run = check_memory, .hint = HINT_MEMORY},
     {.name = "a run that is stopped", .run = check_cancelled},
     {.name = "same bytes for 1, 2 and 3 threads", .run = check_deterministic},
+    {.name = "two instances with other options", .run = check_instances},
     {.name = "two layers at once", .run = check_parallel},
     {.name = NULL},
 };

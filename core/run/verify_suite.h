@@ -39,8 +39,8 @@ struct check {
     const char *hint; /* what a crash in it is most likely of; NULL */
 };
 
-/* All on a layer of the bench: calls whatever the component offers, and checks what it gives against
- * the header of its kind. Appends everything that it computed to out. */
+/* All on a layer of the bench: calls whatever the component offers, and checks what it gives
+ * against the header of its kind. Appends everything that it computed to out. */
 typedef int perform_function(struct verify *v, const struct instance *i, const struct bench *b,
                              struct str *out);
 
@@ -58,7 +58,7 @@ const char *verify_noted(void);
 int verify_broken(struct verify *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* host_leave, for a call whose status the plugin gave: one without a message breaks a rule. */
 int verify_leave(struct verify *v, int status) MUST_CHECK;
-/* A file or folder that is installed with the program, "config/data/eval". New; NULL: message set. */
+/* What is installed with the program, "config/data/eval". New; NULL: message set. */
 char *verify_share(const char *name);
 /* The first refusal of several calls, kept while the others are made. */
 struct refusal {
@@ -109,7 +109,11 @@ int finite_check(struct verify *v, const char *name, const double *x, int64_t n)
 
 /* ---- verify_common.c: checks of whatever has a perform_function ---- */
 
-int verify_options(struct verify *v, perform_function *perform);
+/* perform on a bench; also: its inputs stay as they are. */
+int verify_perform(struct verify *v, const struct instance *i, const struct bench *b,
+                   perform_function *perform, struct str *out) MUST_CHECK;
+bool verify_same(const struct str *a, const struct str *b);
+
 int verify_ordinary(struct verify *v, perform_function *perform);
 int verify_small(struct verify *v, perform_function *perform);
 int verify_alike(struct verify *v, perform_function *perform);
@@ -120,6 +124,9 @@ int verify_deterministic(struct verify *v, perform_function *perform);
 int verify_parallel(struct verify *v, perform_function *perform);
 int verify_memory(struct verify *v, perform_function *perform);
 int verify_cancelled(struct verify *v, perform_function *perform);
+/* verify_options.c; perform NULL: creating is all. */
+int verify_options(struct verify *v, perform_function *perform);
+int verify_instances(struct verify *v, perform_function *perform);
 
 /* What crashes are most likely of. */
 #define HINT_NEEDS "statistics that it did not ask for are NULL"
@@ -142,7 +149,8 @@ int verify_cancelled(struct verify *v, perform_function *perform);
     VERIFY_WRAP(deterministic, perform)                                                            \
     VERIFY_WRAP(parallel, perform)                                                                 \
     VERIFY_WRAP(memory, perform)                                                                   \
-    VERIFY_WRAP(cancelled, perform)
+    VERIFY_WRAP(cancelled, perform)                                                                \
+    VERIFY_WRAP(instances, perform)
 
 /* ---- verify_states.c: what a component accumulates on a bench ---- */
 

@@ -95,6 +95,7 @@ fails merge/shared 1 "two layers at once" "against HCSMOE_CAP_PARALLEL"
 fails merge/denies 1 "$all" "denies experts without HCSMOE_CAP_PRUNES"
 fails merge/wide 1 "$all" "shape makes 1 experts of width 13 from 6 of 12"
 fails merge/edge 1 "option values" "n = 0: "
+fails merge/global 1 "two instances with other options" "scale = 0.5: an instance gives other bytes once another one was created"
 fails merge/takes 1 "$all" "failed with status -1 and no message"
 ! grep -q merging "$work/said" || die "what a plugin prints is on standard output"
 [ "$(tail -n 1 "$work/said" | cut -d ' ' -f 3)" -ge 17 ] || die "the last line counts otherwise: $(tail -n 1 "$work/said")"
@@ -145,6 +146,12 @@ run verify-plugin "$BUILD/tests/badplugins/bad_option_default.so"
 expect_status 1
 grep -q "^FAILED  the loader takes it: .*bad_option_default.so: .*its default .* is outside " "$work/stdout" || die "$(cat "$work/stdout")"
 expect_text "$work/stdout" "0 passed, 1 failed, 0 skipped"
+broken leaves
+grep -qx 'FAILED  the loader takes it: it ends the program with exit status 4: a plugin never does' "$work/said" || die "$(cat "$work/said")"
+grep -qx '0 passed, 1 failed, 0 skipped' "$work/said" || die "more than that: $(cat "$work/said")"
+broken ends
+grep -q "^FAILED  the loader takes it: $crashes" "$work/said" || grep -q "^FAILED  the loader takes it: it crashes" "$work/said" ||
+    die "$(cat "$work/said")"
 run verify-plugin
 expect_status 2
 run verify-plugin "$work/none.so" -c x

@@ -1,5 +1,5 @@
 /*
- * test_verify.c - the bench that plugins are verified on holds what stats.h says; a plugin that hangs is ended.
+ * test_verify.c - the bench that plugins are verified on; plugins that hang or leave.
  *
  * SPDX-License-Identifier: MIT
  */

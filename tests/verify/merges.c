@@ -169,6 +169,31 @@ static hcsmoe_status takes_create(const hcsmoe_host *h, const void *opts, void *
     return HCSMOE_EINVAL;
 }
 
+/* What the last instance was created with decides for all. */
+static double last_scale;
+
+typedef struct global_opts {
+    double scale;
+} global_opts;
+
+static const hcsmoe_option global_options[] = {
+    HCSMOE_REAL(global_opts, scale, 1, 0.5, 2, "of the mean"),
+};
+
+static hcsmoe_status global_create(const hcsmoe_host *h, const void *opts, void **self)
+{
+    (void)h;
+    last_scale = ((const global_opts *)opts)->scale;
+    *self = (void *)opts;
+    return HCSMOE_OK;
+}
+
+static hcsmoe_status global_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
+{
+    (void)self;
+    return mean(h, a, last_scale);
+}
+
 static hcsmoe_status denies_merge(void *self, const hcsmoe_host *h, const hcsmoe_merge_args *a)
 {
     (void)self;
@@ -197,6 +222,17 @@ static const hcsmoe_component layers = {.struct_size = sizeof layers,
                                         .caps = HCSMOE_CAP_DETERMINISTIC,
                                         .create = layers_create,
                                         .destroy = layers_destroy};
+static const hcsmoe_merge_ops global_ops = {.struct_size = sizeof global_ops,
+                                            .merge = global_merge};
+static const hcsmoe_component global = {.struct_size = sizeof global,
+                                        .kind = HCSMOE_KIND_MERGE,
+                                        .name = "global",
+                                        .summary = "breaks a rule",
+                                        .ops = &global_ops,
+                                        .needs = HCSMOE_STAT_WEIGHTS,
+                                        .caps = HCSMOE_CAP_DETERMINISTIC,
+                                        HCSMOE_OPTIONS(global_opts, global_options),
+                                        .create = global_create};
 static const hcsmoe_component takes = {.struct_size = sizeof takes,
                                        .kind = HCSMOE_KIND_MERGE,
                                        .name = "takes",
@@ -263,4 +299,4 @@ static const hcsmoe_component edge = {.struct_size = sizeof edge,
 
 HCSMOE_PLUGIN("hcsmoe.test.verify.merges", "1.0.0", "MIT", &counts, &threads, &outside, &half,
               &blind, &silent, &positive, &keeps, &prints, &exits, &inputs, &rich, &shared, &denies,
-              &wide, &edge, &layers, &takes)
+              &wide, &edge, &layers, &takes, &global)
