@@ -238,6 +238,32 @@ static void test_loaded_file_wins_over_folders(void **state)
     mem_free(file);
 }
 
+static void test_components_of_a_file_are_its_own(void **state)
+{
+    struct fixture *f = *state;
+    const struct component *const *list = NULL;
+    char *nothing = in_root(f, "a/nothing.so");
+    char *shadow = in_root(f, "a/shadow.so");
+    size_t n = 0;
+
+    put(f, "nothing", "a/nothing.so");
+    put(f, "shadow", "a/shadow.so");
+    (void)open_registry(f);
+    assert_int_equal(registry_load(f->registry, nothing), 0);
+    assert_int_equal(registry_load(f->registry, shadow), 0);
+    assert_int_equal(registry_of_file(f->registry, shadow, &list, &n), 0);
+    assert_int_equal(n, 1);
+    assert_string_equal(list[0]->c.summary, "the other first");
+    assert_int_equal(registry_of_file(f->registry, nothing, &list, &n), 0);
+    assert_int_equal(n, 2);
+    assert_string_equal(list[0]->plugin_id, "hcsmoe.test.nothing");
+    assert_string_equal(list[1]->plugin_id, "hcsmoe.test.nothing");
+    assert_int_equal(registry_of_file(f->registry, "a/nothing.so", &list, &n), 0);
+    assert_int_equal(n, 0);
+    mem_free(nothing);
+    mem_free(shadow);
+}
+
 static void test_load_without_a_slash_looks_into_the_folders(void **state)
 {
     struct fixture *f = *state;
@@ -415,6 +441,7 @@ int main(void)
         TEST(test_environment_comes_before_the_users_folder),
         TEST(test_current_folder_is_never_searched),
         TEST(test_loaded_file_wins_over_folders),
+        TEST(test_components_of_a_file_are_its_own),
         TEST(test_load_without_a_slash_looks_into_the_folders),
         TEST(test_find_opens_everything_when_no_file_is_named_for_it),
         TEST(test_links_give_a_plugin_of_several_components_its_names),
