@@ -20,6 +20,7 @@ struct bench_device {
     void *taken[64];
     int n_taken;
     struct str *out; /* NULL: not wanted */
+    bool bf16;       /* rounds the operands of products (NAME-bf16) */
 };
 
 /* A copy on the device; NULL: message set. */
