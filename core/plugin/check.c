@@ -104,32 +104,6 @@ bool check_component_name(const char *name)
     return check_name(name, "_-", NAME_MAX_CHARS);
 }
 
-int check_file(const char *path, struct stat *st)
-{
-    struct stat folder_st;
-    char *folder;
-    int rc = 0;
-
-    if (stat(path, st) != 0)
-        return fail_errno(path, "cannot open plugin");
-    if (!S_ISREG(st->st_mode))
-        return fail(HCSMOE_EINVAL, "%s: is not a regular file", path);
-    if ((st->st_mode & S_IWOTH) != 0)
-        return fail(HCSMOE_EINVAL, "%s: everyone may write this file: not loaded (chmod o-w)",
-                    path);
-    folder = path_folder(path);
-    if (folder == NULL)
-        return HCSMOE_ENOMEM;
-    /* With the sticky bit, as /tmp has it, nobody else can replace the file. */
-    if (stat(folder, &folder_st) != 0)
-        rc = fail_errno(folder, "cannot open folder");
-    else if ((folder_st.st_mode & S_IWOTH) != 0 && (folder_st.st_mode & S_ISVTX) == 0)
-        rc = fail(HCSMOE_EINVAL, "%s: everyone may write in its folder: not loaded (chmod o-w)",
-                  path);
-    mem_free(folder);
-    return rc;
-}
-
 int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin)
 {
     /* Without a slash dlopen would search the system's folders. */

@@ -7,7 +7,6 @@
 #define CORE_PLUGIN_CHECK_H
 
 #include <stdbool.h>
-#include <sys/stat.h>
 
 #include <hcsmoe/kernels.h>
 #include <hcsmoe/plugin.h>
@@ -24,8 +23,6 @@ const char *check_kind_words(uint32_t kind);
 bool check_name(const char *name, const char *others, size_t most);
 bool check_component_name(const char *name);
 
-/* A regular file that not everyone can write, in such a folder. */
-int check_file(const char *path, struct stat *st) MUST_CHECK;
 /* Opens the file and calls its entry. *plugin is the plugin's own, not looked at yet. */
 int check_entry(struct host *h, const char *path, const hcsmoe_plugin **plugin) MUST_CHECK;
 

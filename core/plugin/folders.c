@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "plugin/trust.h"
 
 #define DIGITS_(x) #x
 #define DIGITS(x) DIGITS_(x)
@@ -38,6 +39,11 @@ static int add_at(struct folders *f, char *path, size_t *at)
         return HCSMOE_ENOMEM;
     folder.exists = stat(path, &st) == 0;
     if (folder.exists) {
+        const int rc = trust_folder(path);
+        if (rc != 0) {
+            mem_free(path);
+            return rc;
+        }
         folder.device = st.st_dev;
         folder.inode = st.st_ino;
     }
@@ -89,7 +95,7 @@ static int add_environment(struct folders *f)
             rc = add_last(f, mem_strndup(list, n));
     }
     if (rc != 0)
-        return rc;
+        return fail_in(rc, "HCSMOE_PLUGIN_PATH");
     /* The XDG specification: a relative path is ignored. */
     if (data != NULL && data[0] == '/')
         return add_last(f, path_join(data, PLUGINS_BELOW));

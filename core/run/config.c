@@ -329,6 +329,8 @@ static int plugins_read(struct config *c, const char *const *files, size_t n)
                                        v->overridden || !c->ini.folder ? "." : c->ini.folder)
                    : 0;
 
+    if (status)
+        fail_in(status, "%s", ini_where(&c->ini, v));
     for (size_t i = 0; !status && i < n; i++)
         status = registry_load(c->registry, files[i]);
     v = config_value(c, "plugins", "load", &s);

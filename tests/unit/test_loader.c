@@ -22,6 +22,7 @@
 #define VARIANTS BAD_PLUGINS "/bad_variants.so"
 #define NOTHING BAD_PLUGINS "/bad_nothing.so"
 #define PLUGIN_BYTES_MAX ((size_t)64 << 20)
+#define STRANGER 65533 /* a user that no system has */
 
 /* bad_<name>.so, and the message behind its path. */
 static const struct {
@@ -261,7 +262,7 @@ static void test_loader_refuses_what_everyone_may_write(void **state)
 {
     char folder[] = "/tmp/hcsmoe-test-XXXXXX";
     char *bytes = NULL;
-    char *path;
+    char *path, *link, *expected;
     size_t size = 0;
     struct host *h = NULL;
     struct registry *r = NULL;
@@ -277,11 +278,55 @@ static void test_loader_refuses_what_everyone_may_write(void **state)
     assert_int_equal(chmod(path, 0644), 0);
     assert_int_equal(chmod(folder, 0777), 0);
     refused(path, ": everyone may write in its folder: not loaded (chmod o-w)");
-    /* The sticky bit keeps others from replacing the file. */
+    /* The sticky bit keeps others from replacing the file, not from adding one. */
     assert_int_equal(chmod(folder, 01777), 0);
+    refused(path, ": everyone may write in its folder: not loaded (chmod o-w)");
+    link = mem_printf("%s.link/hcsmoe-merge-alpha.so", folder);
+    link[strlen(folder) + 5] = '\0';
+    assert_int_equal(mkdir(link, 0755), 0);
+    link[strlen(folder) + 5] = '/';
+    assert_int_equal(symlink(path, link), 0);
+    expected = mem_printf("%s: everyone may write in its folder: not loaded (chmod o-w)", path);
     open_both(&h, &r);
-    assert_int_equal(registry_load(r, path), 0);
+    assert_true(registry_load(r, link) < 0);
+    assert_string_equal(fail_message(), expected);
     close_both(h, r);
+    assert_int_equal(chmod(folder, 0755), 0);
+    open_both(&h, &r);
+    assert_int_equal(registry_load(r, link), 0);
+    close_both(h, r);
+    link[strlen(folder) + 5] = '\0';
+    (void)path_remove_tree(link);
+    (void)path_remove_tree(folder);
+    mem_free(expected);
+    mem_free(link);
+    mem_free(path);
+}
+
+static void test_loader_refuses_what_a_stranger_owns(void **state)
+{
+    char folder[] = "/tmp/hcsmoe-test-XXXXXX";
+    char *bytes = NULL;
+    char *path;
+    size_t size = 0;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip(); /* only root can give files away */
+    }
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    path = path_join(folder, "hcsmoe-merge-alpha.so");
+    assert_int_equal(path_read(NOTHING, PLUGIN_BYTES_MAX, &bytes, &size), 0);
+    assert_int_equal(path_write(path, bytes, size), 0);
+    mem_free(bytes);
+    assert_int_equal(chown(path, STRANGER, STRANGER), 0);
+    refused(path,
+            ": user 65533 owns this file: not loaded; must be root, you, or the owner of hcsmoe");
+    assert_int_equal(chown(path, 0, 0), 0);
+    assert_int_equal(chown(folder, STRANGER, STRANGER), 0);
+    refused(path,
+            ": user 65533 owns its folder: not loaded; must be root, you, or the owner of hcsmoe");
     (void)path_remove_tree(folder);
     mem_free(path);
 }
@@ -320,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_loader_uses_no_component_of_a_bad_plugin),
         cmocka_unit_test(test_loader_accepts_a_plugin_with_nothing_wrong),
         cmocka_unit_test(test_loader_refuses_what_everyone_may_write),
+        cmocka_unit_test(test_loader_refuses_what_a_stranger_owns),
         cmocka_unit_test(test_loader_refuses_what_is_no_library),
     };
 

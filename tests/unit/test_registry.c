@@ -202,6 +202,30 @@ static void test_environment_comes_before_the_users_folder(void **state)
                  "xdg/hcsmoe/" PLUGIN_FOLDER "/hcsmoe-merge-beta.so");
 }
 
+static void test_folders_that_everyone_may_write_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    char *a = in_root(f, "a");
+    char *expected = mem_printf("HCSMOE_PLUGIN_PATH: %s: everyone may write in this plugin folder: "
+                                "not loaded (chmod o-w)",
+                                a);
+
+    assert_int_equal(setenv("HCSMOE_PLUGIN_PATH", a, 1), 0);
+    /* Also with the sticky bit, as /tmp has it: anyone can add a plugin there. */
+    for (mode_t sticky = 0; sticky <= S_ISVTX; sticky += S_ISVTX) {
+        assert_int_equal(chmod(a, 0777 | sticky), 0);
+        assert_true(registry_open(&f->registry, f->host) < 0);
+        assert_null(f->registry);
+        assert_string_equal(fail_message(), expected);
+    }
+    assert_int_equal(unsetenv("HCSMOE_PLUGIN_PATH"), 0);
+    (void)open_registry(f);
+    assert_true(registry_add_path(f->registry, "a", f->root) < 0);
+    assert_non_null(strstr(fail_message(), "/a: everyone may write in this plugin folder: "));
+    mem_free(expected);
+    mem_free(a);
+}
+
 static void test_current_folder_is_never_searched(void **state)
 {
     struct fixture *f = *state;
@@ -439,6 +463,7 @@ int main(void)
         TEST(test_find_takes_the_first_folder_and_names_the_shadowed_file),
         TEST(test_configured_folders_come_before_the_environment),
         TEST(test_environment_comes_before_the_users_folder),
+        TEST(test_folders_that_everyone_may_write_are_refused),
         TEST(test_current_folder_is_never_searched),
         TEST(test_loaded_file_wins_over_folders),
         TEST(test_components_of_a_file_are_its_own),
