@@ -113,6 +113,126 @@ char *path_executable_folder(void)
     return NULL;
 }
 
+/* Appends the part of a name that is not there, component by component. NULL: message set. */
+static char *tail_append(char *real, const char *path, const char *tail)
+{
+    while (real && *tail) {
+        const size_t n = strcspn(tail, "/");
+        if (n == 2 && tail[0] == '.' && tail[1] == '.') {
+            (void)fail(HCSMOE_EINVAL, "%s: '..' behind a folder that is not there", path);
+            mem_free(real);
+            return NULL;
+        }
+        if (n > 0 && !(n == 1 && tail[0] == '.')) {
+            char *longer =
+                mem_printf("%s%s%.*s", real, str_ends(real, "/") ? "" : "/", (int)n, tail);
+            mem_free(real);
+            real = longer;
+        }
+        tail += n + (tail[n] == '/');
+    }
+    return real;
+}
+
+/* Cuts slashes off the end of text[0..n); "/" stays. */
+static size_t slashes_cut(char *text, size_t n)
+{
+    while (n > 1 && text[n - 1] == '/') {
+        text[--n] = '\0';
+    }
+    return n;
+}
+
+char *path_resolve(const char *path)
+{
+    char real[PATH_MAX];
+    char *head = mem_strdup(path);
+    char *result = NULL;
+    size_t n = head ? slashes_cut(head, strlen(head)) : 0;
+    struct stat st;
+
+    /* The longest head that is there; "" is the current folder. */
+    while (head && n > 0 && realpath(head, real) == NULL) {
+        const int reason = errno;
+        if (reason != ENOENT || lstat(head, &st) == 0) {
+            errno = reason;
+            (void)fail_errno(path,
+                             reason == ENOENT ? "a link that leads nowhere" : "cannot be found");
+            goto out;
+        }
+        while (n > 0 && head[n - 1] != '/') {
+            head[--n] = '\0';
+        }
+        n = slashes_cut(head, n);
+    }
+    if (head && n == 0 && realpath(".", real) == NULL) {
+        (void)fail_errno(".", "cannot be found");
+    } else if (head) {
+        result = tail_append(mem_strdup(real), path, path + n);
+    }
+out:
+    mem_free(head);
+    return result;
+}
+
+bool path_within(const char *path, const char *folder)
+{
+    const size_t n = strlen(folder);
+
+    return strncmp(path, folder, n) == 0 &&
+           (path[n] == '\0' || path[n] == '/' || (n > 0 && folder[n - 1] == '/'));
+}
+
+static struct path_stamp stamp_of(const struct stat *st)
+{
+    return (struct path_stamp){.device = st->st_dev,
+                               .inode = st->st_ino,
+                               .size = (uint64_t)st->st_size,
+                               .mtime_ns =
+                                   (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
+}
+
+int path_stamp(struct path_stamp *s, const char *path, int fd)
+{
+    struct stat st;
+
+    if ((fd >= 0 ? fstat(fd, &st) : stat(path, &st)) != 0) {
+        return fail_errno(path, "cannot be examined");
+    }
+    *s = stamp_of(&st);
+    return 0;
+}
+
+static const char *stamp_difference(const struct path_stamp *a, const struct path_stamp *b)
+{
+    if (a->device != b->device || a->inode != b->inode) {
+        return "another file is there now";
+    }
+    if (a->size != b->size) {
+        return "its size is another now";
+    }
+    return a->mtime_ns != b->mtime_ns ? "it was written to" : NULL;
+}
+
+int path_stamp_check(const struct path_stamp *s, const char *path, int fd)
+{
+    const char *what = NULL;
+    struct path_stamp now;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        now = stamp_of(&st);
+        what = stamp_difference(s, &now);
+    }
+    if (!what && stat(path, &st) != 0) {
+        what = "it is gone";
+    } else if (!what) {
+        now = stamp_of(&st);
+        what = stamp_difference(s, &now);
+    }
+    return what ? fail(HCSMOE_EIO, "%s: changed while in use: %s", path, what) : 0;
+}
+
 bool path_exists(const char *path)
 {
     struct stat st;

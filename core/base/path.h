@@ -17,6 +17,22 @@ char *path_folder(const char *path);                   /* "." when there is none
 const char *path_base(const char *path);               /* points into path */
 char *path_executable_folder(void);                    /* where this program lies */
 
+/* Absolute, without links, "." and doubled slashes; what is not there yet may follow what is, but without "..", which
+ * could lead anywhere once it is there, and not behind a link that leads nowhere. */
+char *path_resolve(const char *path);
+/* Is path the folder, or below it? Of resolved names. */
+bool path_within(const char *path, const char *folder);
+
+/* What a file was when it was opened: to notice that it was replaced or written to since. */
+struct path_stamp {
+    uint64_t device, inode, size;
+    int64_t mtime_ns;
+};
+/* fd: of the open file; -1: whatever path is. */
+int path_stamp(struct path_stamp *s, const char *path, int fd) MUST_CHECK;
+/* "PATH: changed while in use: ..." unless all is as it was, at path and (not -1) behind fd. */
+int path_stamp_check(const struct path_stamp *s, const char *path, int fd) MUST_CHECK;
+
 bool path_exists(const char *path);
 bool path_is_folder(const char *path);
 bool path_folder_is_empty(const char *path);

@@ -57,6 +57,11 @@ int trace_open(const char *path)
     return 0;
 }
 
+const char *trace_path(void)
+{
+    return trace.path;
+}
+
 double trace_begin(void)
 {
     return trace.path ? now_s() : 0;
@@ -86,6 +91,16 @@ static void span_print(const struct span *s, struct str *out)
     str_add(out, "}");
 }
 
+void trace_drop(void)
+{
+    mem_free(trace.spans);
+    mem_free(trace.path);
+    trace.path = NULL;
+    trace.spans = NULL;
+    trace.n = trace.capacity = 0;
+    trace.lost = false;
+}
+
 int trace_close(void)
 {
     struct str out = {0};
@@ -104,11 +119,6 @@ int trace_close(void)
     if (!status)
         status = path_write(trace.path, out.text, out.len);
     str_release(&out);
-    mem_free(trace.spans);
-    mem_free(trace.path);
-    trace.path = NULL;
-    trace.spans = NULL;
-    trace.n = trace.capacity = 0;
-    trace.lost = false;
+    trace_drop();
     return status;
 }

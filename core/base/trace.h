@@ -14,6 +14,11 @@ int trace_open(const char *path) MUST_CHECK;
 /* Writes what was recorded, whole or not at all; without trace_open does nothing. */
 int trace_close(void) MUST_CHECK;
 
+/* The file that is to be written; NULL: none. */
+const char *trace_path(void);
+/* Forgets the file and what was recorded. */
+void trace_drop(void);
+
 /* Where a span begins. */
 double trace_begin(void);
 /* Ends the span that began at `begin`; layer -1: none. name must live on: a literal. Gives where the next begins. */

@@ -2,16 +2,17 @@
  * score.c - hcsmoe score: log-likelihoods of the requests on standard input, one answer a line.
  * SPDX-License-Identifier: MIT
  */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "model/model.h"
+#include "run/guard.h"
 #include "run/prompts.h"
 
 enum { LINE_BYTES_MAX = 256 * 1024 * 1024 };
@@ -89,7 +90,7 @@ static int line_take(const char *line, size_t n, const struct model *m, const st
                      struct question *q)
 {
     json_error_t je;
-    json_t *o = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    json_t *o = json_take(line, n, JSON_ALLOW_NUL, &je);
     int status;
 
     if (!o)
@@ -203,6 +204,9 @@ int cmd_score(const struct args *a)
     if (!c)
         return EXIT_USAGE;
     int status = model_open(&m, a->model, NULL, c->family, &c->ini, c->registry, c->host);
+    if (!status)
+        status = guard_trace(m);
+    const bool started = !status;
     if (!status) {
         char *path = path_join(a->model, "tokenizer.json");
         has_text = path && path_exists(path);
@@ -220,7 +224,7 @@ int cmd_score(const struct args *a)
         status = input_take(&q, m, has_text ? &e : NULL);
     if (!status)
         status = questions_answer(&q, m, c->memory_limit, &bad);
-    const int exit_status = status ? say_failure(status, m != NULL) : bad ? EXIT_FAILED : EXIT_DONE;
+    const int exit_status = status ? say_failure(status, started) : bad ? EXIT_FAILED : EXIT_DONE;
     questions_release(&q);
     encoder_release(&e);
     tokenizer_close(t);

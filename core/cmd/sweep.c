@@ -148,7 +148,7 @@ int cmd_sweep(const struct args *a)
     }
     int status = axes ? combinations_open(&all, &n, a, axes) : HCSMOE_ENOMEM;
     if (!status)
-        status = sweep_run(all, n, a->write, &started, &rows, &table);
+        status = sweep_run(all, n, a->write, a->json, &started, &rows, &table);
     if (!status)
         status = results_say(a, rows, &table);
     const int exit_status = status ? say_failure(status, started) : EXIT_DONE;

@@ -12,8 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/rng.h"
@@ -155,7 +154,7 @@ static int keep_row(const struct source *s, const struct lines *lines, const cha
     int rc = 0;
 
     if (s->json) {
-        object = json_loadb(line, len, JSON_ALLOW_NUL, &error);
+        object = json_take(line, len, JSON_ALLOW_NUL, &error);
         if (!object) {
             return error.line < 0 ? fail_memory(len)
                                   : fail(HCSMOE_EINVAL, "%s:%" PRId64 ":%d: %s", s->path,

@@ -17,6 +17,7 @@
 #include <hcsmoe/tensor.h>
 
 #include "base/error.h"
+#include "base/path.h"
 
 enum {
     SAFETENSORS_HEADER_MAX = 100 * 1000 * 1000, /* the format's own limit */
@@ -36,7 +37,7 @@ struct st_file {
     char *path;
     int fd;
     uint64_t file_size;
-    int64_t mtime_ns;
+    struct path_stamp stamp;
     struct st_entry *entries; /* in order of offset */
     size_t n;
     char *metadata; /* "__metadata__" as JSON text, NULL when absent */
@@ -47,9 +48,10 @@ struct st_file {
  * overlap, hole, duplicate name. */
 int st_open(struct st_file *f, const char *path) MUST_CHECK;
 void st_close(struct st_file *f);
+/* Error when the file is not what st_open found: replaced, written to, cut, gone. any thread */
+int st_unchanged(const struct st_file *f) MUST_CHECK;
 
-/* size bytes at offset of the file; one that was written to since it was opened is an error. any
- * thread */
+/* size bytes at offset of the file; a short file is an error that says so. any thread */
 int st_read(const struct st_file *f, uint64_t offset, void *bytes, uint64_t size) MUST_CHECK;
 
 /* A writer of one file. Data starts at a header reserve; at the end the header is written and

@@ -345,6 +345,16 @@ void shards_close(struct shards *s)
     *s = (struct shards){0};
 }
 
+int shards_unchanged(const struct shards *s)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < s->n_files && !status; i++) {
+        status = st_unchanged(&s->files[i]);
+    }
+    return status;
+}
+
 /* ---- finding and reading ---- */
 
 const struct st_entry *shards_find(const struct shards *s, const char *name)

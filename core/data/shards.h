@@ -32,6 +32,8 @@ struct shards {
  * shard name with '/' or "..", bad JSON with position. */
 int shards_open(struct shards *s, const char *folder) MUST_CHECK;
 void shards_close(struct shards *s);
+/* Error when one of the files is not what it was when opened (st_unchanged). any thread */
+int shards_unchanged(const struct shards *s) MUST_CHECK;
 
 const struct st_entry *shards_find(const struct shards *s, const char *name);
 /* Which file an entry is in. */

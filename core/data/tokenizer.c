@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "data/tokenizer_internal.h"
@@ -111,7 +110,7 @@ static int read_config(struct tokenizer *t, const char *folder, const char *name
         goto out;
     }
     /* "No limit" is an integer that fits no 64 bits. */
-    config = json_loadb(text, size, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
+    config = json_take(text, size, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
     if (!config) {
         rc = fail_json(path, size, error.line, error.column, error.text);
         goto out;

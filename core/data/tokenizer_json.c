@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "base/path.h"
 
 enum {
@@ -530,7 +529,7 @@ int tokenizer_read_json(struct tokenizer *t, const char *file)
     if (rc < 0) {
         return rc;
     }
-    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *root = json_take(text, size, JSON_ALLOW_NUL, &error);
     mem_free(text);
     if (!root) {
         return fail_json(file, size, error.line, error.column, error.text);

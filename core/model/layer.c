@@ -122,6 +122,8 @@ int layer_read(const struct model *m, int i, struct layer *l)
     }
     if (!status)
         status = shards_load(&m->shards, q.all, q.n);
+    if (!status) /* half of a layer may be of another file */
+        status = shards_unchanged(&m->shards);
     mem_free(q.all);
     return status;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
@@ -28,6 +29,39 @@ struct role_shape {
     int64_t rows, columns; /* columns 0: a vector */
 };
 
+/* Remembers the small files that are read: before they are, so that no change goes unnoticed. */
+static int files_stamp(struct model *m, const char *weights)
+{
+    static const char *const names[MODEL_FILES] = {
+        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "model.safetensors.index.json"};
+    int status = 0;
+
+    for (size_t i = 0; !status && i < MODEL_FILES; i++) {
+        struct model_file *f = &m->files[m->n_files];
+        f->path = path_join(i + 1 < MODEL_FILES ? m->folder : weights, names[i]);
+        if (!f->path)
+            return HCSMOE_ENOMEM;
+        if (path_exists(f->path)) {
+            status = path_stamp(&f->stamp, f->path, -1);
+            m->n_files++;
+        } else {
+            mem_free(f->path);
+            f->path = NULL;
+        }
+    }
+    return status;
+}
+
+int model_unchanged(const struct model *m)
+{
+    int status = shards_unchanged(&m->shards);
+
+    for (size_t i = 0; !status && i < m->n_files; i++)
+        status = path_stamp_check(&m->files[i].stamp, m->files[i].path, -1);
+    return status;
+}
+
 static int config_read(struct model *m)
 {
     char *path = path_join(m->folder, "config.json");
@@ -43,7 +77,7 @@ static int config_read(struct model *m)
     else
         status = path_read(path, CONFIG_BYTES_MAX, &text, &size);
     if (!status) {
-        m->config = json_loadb(text, size, JSON_REJECT_DUPLICATES, &je);
+        m->config = json_take(text, size, 0, &je);
         if (!m->config)
             status = fail(HCSMOE_EINVAL, "%s:%d:%d: %s", path, je.line, je.column, je.text);
         else if (!json_is_object(m->config))
@@ -460,6 +494,8 @@ int model_open(struct model **out, const char *folder, const char *weights, cons
                             folder)
                      : checkpoint_missing(folder);
     else
+        status = files_stamp(m, weights ? weights : folder);
+    if (!status)
         status = config_read(m);
     if (!status)
         status = !family || !strcmp(family, "auto")
@@ -499,6 +535,8 @@ void model_close(struct model *m)
     mem_free(m->layers);
     mem_free(m->inverse_frequency);
     shards_close(&m->shards);
+    for (size_t i = 0; i < MODEL_FILES; i++)
+        mem_free(m->files[i].path);
     instance_release(&m->family);
     json_decref(m->config);
     mem_free(m->folder);

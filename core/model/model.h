@@ -15,12 +15,19 @@
 #include <hcsmoe/model.h>
 
 #include "base/ini.h"
+#include "base/path.h"
 #include "data/shards.h"
 #include "data/tokenizer.h"
 #include "plugin/options.h"
 #include "plugin/registry.h"
 
-enum { MODEL_ROLES = 64 };
+enum { MODEL_ROLES = 64, MODEL_FILES = 5 };
+
+/* A small file of the checkpoint, as it was before it was read. */
+struct model_file {
+    char *path;
+    struct path_stamp stamp;
+};
 
 /* Where one layer's tensors are in the files, and where they go in a layer buffer. */
 struct layer_source {
@@ -55,6 +62,8 @@ struct model {
     struct layer_source *layers;                      /* [desc.n_layers] */
     const struct st_entry *embed, *final_norm, *head; /* head: embed when tied */
     struct shards shards;
+    struct model_file files[MODEL_FILES]; /* those that are there */
+    size_t n_files;
     struct host *host;
     const hcsmoe_kernels *k;
     double *inverse_frequency; /* [rotary_dim / 2] */
@@ -70,6 +79,8 @@ struct model {
 int model_open(struct model **m, const char *folder, const char *weights, const char *family,
                const struct ini *ini, struct registry *r, struct host *h) MUST_CHECK;
 void model_close(struct model *m);
+/* Error when a file of the checkpoint is not what it was when the model was opened. any thread */
+int model_unchanged(const struct model *m) MUST_CHECK;
 
 /* The error for a checkpoint folder that is not there; one that looks like a hub name gets the
  * command that fetches it. */
@@ -79,8 +90,8 @@ int checkpoint_missing(const char *name);
 int model_tensor_name(const struct model *m, int role, int layer, int expert, char *name,
                       size_t size) MUST_CHECK;
 
-/* Reads layer i; the buffer is reused and grows. Refuses NaN and infinity. any thread, one per
- * struct layer */
+/* Reads layer i; the buffer is reused and grows. Refuses NaN, infinity, and files that changed since
+ * the model was opened. any thread, one per struct layer */
 int layer_read(const struct model *m, int i, struct layer *l) MUST_CHECK;
 void layer_release(struct layer *l);
 /* The same layer with its experts widened to float32, in memory of its own (layer_release); all else

@@ -6,12 +6,15 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "data/corpus.h"
 #include "run/output.h"
 #include "run/plan.h"
 #include "run/quality.h"
+
+enum { REPORT_BYTES_MAX = 64 * 1024 * 1024 }; /* of 64 layers with 256 experts: 4 MB */
 
 /* A conversion in progress. */
 struct conversion {
@@ -73,6 +76,25 @@ static int tokens_open(struct conversion *v)
     return status ? status : quality_open(&v->quality, &v->observation, &v->forward.workspace);
 }
 
+/* What the run that made the checkpoint said about it. */
+static int report_read(json_t **report, const char *folder)
+{
+    char *path = mem_printf("%s/hcsmoe/report.json", folder), *text = NULL;
+    json_error_t error;
+    size_t size;
+    int status = path ? path_read(path, REPORT_BYTES_MAX, &text, &size) : HCSMOE_ENOMEM;
+
+    if (!status) {
+        *report = json_take(text, size, 0, &error);
+        if (!*report)
+            status =
+                fail(HCSMOE_EINVAL, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+    }
+    mem_free(text);
+    mem_free(path);
+    return status;
+}
+
 static int conversion_open(struct conversion *v, const char *in, const char *out,
                            enum layout layout)
 {
@@ -93,14 +115,10 @@ static int conversion_open(struct conversion *v, const char *in, const char *out
         status =
             eval_plan_open(&v->eval, &c->eval, c->registry, c->host, v->tokenizer, v->m->context);
     if (!status && layout == LAYOUT_COLLAPSED && c->row != ROW_CENTROID) {
-        char *path = mem_printf("%s/hcsmoe/report.json", in);
-        v->report = path ? json_load_file(path, 0, NULL) : NULL;
-        if (!v->report)
-            status = fail(HCSMOE_EINVAL,
-                          "%s goes by the use of experts, which %s/hcsmoe/report.json should hold: "
-                          "it cannot be read; row = centroid needs none",
-                          config_where(c, "output", "row"), in);
-        mem_free(path);
+        status = report_read(&v->report, in);
+        if (status)
+            fail_in(status, "%s goes by the use of experts, row = centroid needs none",
+                    config_where(c, "output", "row"));
     }
     return status;
 }

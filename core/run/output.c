@@ -6,7 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "run/guard.h"
 #include "share/share.h"
 
 #define CLASSES "modeling_hcsmoe" /* what transformers loads layout = mapped with */
@@ -23,45 +24,38 @@ enum {
     COPY_BYTES = 16 * 1024 * 1024,
     SMALL_FILE_MAX =
         256 * 1024 * 1024, /* tokenizers and the like; weights are not copied as files */
+    NAMES_TRIED = 100      /* for the temporary folder */
 };
 
-/* The real path of the nearest folder above that exists, for "is it inside". New string (free). */
-static char *path_real(const char *path)
+/* A folder of our own beside the target. One of that name belongs to a run that was killed, or to one
+ * of another container: what is in it is left alone, and so is what a link of that name leads to. */
+static int temporary_make(struct output *o)
 {
-    char *real = realpath(path, NULL);
-    if (real)
-        return real;
-    char *folder = path_folder(path);
-    real = folder && strcmp(folder, path) ? path_real(folder) : NULL;
-    mem_free(folder);
-    return real;
-}
+    char *parent = path_folder(o->target), *sub = NULL;
+    int status = parent ? path_make_folder(parent) : HCSMOE_ENOMEM;
+    bool made = false;
 
-static bool path_within(const char *path, const char *folder)
-{
-    const size_t n = strlen(folder);
-    return !strncmp(path, folder, n) && (!path[n] || path[n] == '/');
-}
-
-int output_check(const char *target, const struct model *m, bool overwrite)
-{
-    char *out = path_real(target), *in = path_real(m->folder);
-    int status = 0;
-
-    if (path_exists(target) && !path_is_folder(target))
-        status = fail(HCSMOE_EINVAL, "output folder %s: a file of that name is there", target);
-    else if (path_exists(target) && out && in && (path_within(out, in) || path_within(in, out)))
-        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s, or around it", target,
-                      m->folder);
-    else if (!path_exists(target) && out && in && path_within(out, in))
-        status = fail(HCSMOE_EINVAL, "output folder %s: inside the input %s", target, m->folder);
-    else if (path_exists(target) && !path_folder_is_empty(target) && !overwrite)
-        status = fail(
-            HCSMOE_EINVAL,
-            "output folder %s: exists and is not empty; set [output] overwrite = yes to replace it",
-            target);
-    free(out); /* from realpath */
-    free(in);  /* from realpath */
+    for (int i = 0; !status && !made && i < NAMES_TRIED; i++) {
+        char tail[16] = "";
+        mem_free(o->temporary);
+        if (i)
+            (void)snprintf(tail, sizeof tail, ".%d", i);
+        o->temporary = mem_printf("%s.incomplete-%ld%s", o->target, (long)getpid(), tail);
+        made = o->temporary && mkdir(o->temporary, 0777) == 0;
+        if (!o->temporary)
+            status = HCSMOE_ENOMEM;
+        else if (!made && (errno != EEXIST || i + 1 == NAMES_TRIED))
+            status = fail_errno(o->temporary, "cannot make the folder");
+    }
+    if (!made) { /* not ours to remove */
+        mem_free(o->temporary);
+        o->temporary = NULL;
+    }
+    sub = made ? path_join(o->temporary, "hcsmoe") : NULL;
+    if (!status)
+        status = sub ? path_make_folder(sub) : HCSMOE_ENOMEM;
+    mem_free(parent);
+    mem_free(sub);
     return status;
 }
 
@@ -69,28 +63,18 @@ int output_open(struct output *o, const struct model *m, const char *target, enu
                 bool overwrite)
 {
     uint64_t reserve = 1024;
-    char name[SAFETENSORS_NAME_MAX + 1], *parent, *sub;
-    int status = output_check(target, m, overwrite);
+    char name[SAFETENSORS_NAME_MAX + 1];
+    int status = guard_folder(target, m, overwrite);
 
     *o = (struct output){.m = m, .layout = layout, .overwrite = overwrite};
     if (status)
         return status;
-    o->target = mem_strdup(target);
-    if (o->target)
-        for (size_t n = strlen(o->target); n > 1 && o->target[n - 1] == '/'; n--)
-            o->target[n - 1] = '\0';
-    o->temporary = o->target ? mem_printf("%s.incomplete-%ld", o->target, (long)getpid()) : NULL;
+    o->target = path_resolve(target);
     o->layers = json_object();
-    parent = o->target ? path_folder(o->target) : NULL;
-    sub = o->temporary ? path_join(o->temporary, "hcsmoe") : NULL;
-    if (!o->temporary || !o->layers || !parent || !sub)
+    if (!o->target || !o->layers)
         status = HCSMOE_ENOMEM;
     if (!status)
-        status = path_make_folder(parent);
-    if (!status)
-        status = path_make_folder(sub);
-    mem_free(parent);
-    mem_free(sub);
+        status = temporary_make(o);
     /* The header's reserve: every input tensor, and for every expert its own three names and a map
      * per layer. */
     for (size_t i = 0; i < m->shards.n_tensors; i++)
@@ -362,7 +346,7 @@ static int files_copy(struct output *o)
         if (!from || !to)
             status = HCSMOE_ENOMEM;
         else if (file_copied(e->d_name) && !stat(from, &st) && S_ISREG(st.st_mode) &&
-                 st.st_size <= SMALL_FILE_MAX) {
+                 st.st_size <= SMALL_FILE_MAX && guard_copy(o->m, from)) {
             status = path_read(from, SMALL_FILE_MAX, &text, &size);
             if (!status)
                 status = path_write(to, text, size);
@@ -500,7 +484,10 @@ int output_file(struct output *o, const char *name, const void *bytes, size_t si
 int output_finish(struct output *o)
 {
     char *parent = path_folder(o->target), *old = NULL;
-    int status = parent ? path_sync_folder(o->temporary) : HCSMOE_ENOMEM;
+    int status = parent ? model_unchanged(o->m) : HCSMOE_ENOMEM;
+
+    if (!status)
+        status = path_sync_folder(o->temporary);
 
     if (!status && path_exists(o->target)) {
         if (!path_folder_is_empty(o->target) && !o->overwrite)

@@ -26,9 +26,7 @@ struct output {
     json_t *layers;           /* config.json's hcsmoe.layers */
 };
 
-/* Refuses a target that holds something (unless overwrite), that lies inside the input or holds it,
- * or cannot be made. Makes the temporary folder. */
-int output_check(const char *target, const struct model *m, bool overwrite) MUST_CHECK;
+/* Makes the temporary folder; refuses what guard_folder refuses. */
 int output_open(struct output *o, const struct model *m, const char *target, enum layout layout,
                 bool overwrite) MUST_CHECK;
 /* One layer; merged NULL: a dense one. touched: it was merged, and config.json lists it. collapsed:
@@ -42,7 +40,7 @@ int output_tail(struct output *o, json_t *hcsmoe) MUST_CHECK;
 int output_file(struct output *o, const char *name, const void *bytes, size_t size) MUST_CHECK;
 char *output_path(const struct output *o,
                   const char *name); /* in the temporary hcsmoe/ folder; new string */
-/* fsync, rename. Until then nothing stands at the target. */
+/* fsync, rename. Until then nothing stands at the target. Refuses when the input changed meanwhile. */
 int output_finish(struct output *o) MUST_CHECK;
 void output_release(struct output *o); /* removes the temporary folder unless finished */
 

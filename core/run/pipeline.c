@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/trace.h"
+#include "run/guard.h"
 #include "run/made.h"
 
 /* A run in progress. */
@@ -383,6 +384,10 @@ int pipeline_eval(struct config *c, const char *folder, const char *json, bool *
     struct str table = {0};
     int status = model_open(&m, folder, NULL, c->family, &c->ini, c->registry, c->host);
 
+    if (!status)
+        status = guard_files(c, m);
+    if (!status)
+        status = guard_file(json, "--json", m);
     if (!status)
         status = tokenizer_open(&t, folder);
     if (!status)

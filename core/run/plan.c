@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
-#include "run/output.h"
+#include "run/guard.h"
 
 enum {
     PROCESS_BYTES =
@@ -176,10 +176,12 @@ static int prepare_all(struct prepared *p, struct config *c, uint64_t needs, boo
     if (!status && c->merges)
         status = merge_prepare(p, c);
     if (!status && c->merges && output) {
-        status = output_check(c->output_path, p->m, c->overwrite);
+        status = guard_folder(c->output_path, p->m, c->overwrite);
         if (status)
             fail_in(status, "%s", config_where(c, "output", "output_path"));
     }
+    if (!status)
+        status = guard_files(c, p->m);
     if (!status && (p->forward || c->evaluates))
         status = tokenizer_open(&p->tokenizer, c->model_name);
     if (!status && p->forward)

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "base/path.h"
 #include "base/sha256.h"
 #include "base/str.h"
@@ -177,7 +176,7 @@ static int line_add(const char *line, size_t len, int64_t number, struct host *h
 
     if (is_blank(line, len))
         return 0;
-    json_t *json = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_take(line, len, 0, &error);
     if (!json)
         return fail(HCSMOE_EINVAL, "no JSON: %s (column %d)", error.text, error.column);
     if (!json_is_object(json))

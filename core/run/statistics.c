@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "base/sha256.h"
@@ -199,7 +200,9 @@ static int layer_take(const struct statistics *s, const struct config *c, struct
 static int key_check(const struct statistics *s, const struct config *c, const struct prepared *p)
 {
     char key[65];
-    json_t *meta = s->file.metadata ? json_loads(s->file.metadata, 0, NULL) : NULL;
+    json_error_t error;
+    json_t *meta =
+        s->file.metadata ? json_take(s->file.metadata, strlen(s->file.metadata), 0, &error) : NULL;
     const char *has = json_string_value(json_object_get(meta, "key"));
     int status = 0;
 

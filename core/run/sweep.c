@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/path.h"
+#include "run/guard.h"
 #include "run/made.h"
 #include "run/plan.h"
 
@@ -131,7 +132,8 @@ static int row_open(struct sweep *w, struct row *r, bool write)
     return row_fail(r, status);
 }
 
-static int sweep_open(struct sweep *w, struct combination *all, size_t n, bool write)
+static int sweep_open(struct sweep *w, struct combination *all, size_t n, bool write,
+                      const char *json)
 {
     uint64_t needs = 0;
     bool accumulates = false;
@@ -151,6 +153,8 @@ static int sweep_open(struct sweep *w, struct combination *all, size_t n, bool w
     }
     if (!status)
         status = prepare_shared(&w->p, w->c, needs, !accumulates);
+    if (!status)
+        status = guard_file(json, "--json", w->p.m);
     if (!status)
         status = plan_make(&w->plan, &w->p, w->c);
     if (!status) { /* results lie beside the layer; every evaluation has hidden states of its own */
@@ -476,12 +480,12 @@ static void table_print(const struct sweep *w, const json_t *rows, struct str *o
     json_array_foreach((json_t *)(uintptr_t)rows, i, o) table_line(o, like, out);
 }
 
-int sweep_run(struct combination *all, size_t n, bool write, bool *started, json_t **rows,
-              struct str *table)
+int sweep_run(struct combination *all, size_t n, bool write, const char *json, bool *started,
+              json_t **rows, struct str *table)
 {
     struct sweep w;
     struct str plan = {0};
-    int status = sweep_open(&w, all, n, write);
+    int status = sweep_open(&w, all, n, write, json);
 
     *rows = NULL;
     *started = !status;

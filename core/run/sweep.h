@@ -19,8 +19,9 @@ struct combination {
 /* Takes the calibration tokens through the layers once (twice, when one of the combinations decides
  * over all layers) and merges every layer in every way; evaluates each, when [eval] is there, on
  * tokens that go through its own merged layers. write: also a checkpoint of each, in a folder of
- * output_path named by its settings. rows: new reference, an object for each combination. */
-int sweep_run(struct combination *all, size_t n, bool write, bool *started, json_t **rows,
-              struct str *table) MUST_CHECK;
+ * output_path named by its settings. json: where the caller will write the rows; NULL. rows: new
+ * reference, an object for each combination. */
+int sweep_run(struct combination *all, size_t n, bool write, const char *json, bool *started,
+              json_t **rows, struct str *table) MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -92,6 +93,76 @@ static void test_path_folder_and_base(void **state)
     assert_string_equal(path_base("/a/bc/"), "bc/");
     assert_string_equal(path_base("/"), "/");
     assert_string_equal(path_base(""), "");
+}
+
+static void test_path_resolve_names_what_is_there_and_what_is_not_yet(void **state)
+{
+    char here[PATH_MAX], real[PATH_MAX];
+
+    (void)state;
+    assert_non_null(getcwd(here, sizeof here));
+    assert_non_null(realpath(folder, real));
+    assert_int_equal(path_make_folder(in_folder("deep/er")), 0);
+    assert_int_equal(symlink("deep/er", in_folder("short")), 0);
+    assert_int_equal(symlink("nowhere", in_folder("lost")), 0);
+    assert_int_equal(path_write(in_folder("deep/file"), "x", 1), 0);
+    static const struct {
+        const char *path, *expected;
+    } all[] = {
+        {"deep//er/.", "deep/er"},    {"short", "deep/er"},
+        {"short/..", "deep"},         {"short/new/./er//", "deep/er/new/er"},
+        {"./deep/file", "deep/file"}, {"new", "new"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        char *expected = mem_printf("%s/%s", real, all[i].expected);
+        assert_name(path_resolve(in_folder(all[i].path)), expected);
+        mem_free(expected);
+    }
+    assert_name(path_resolve("/"), "/");
+    assert_name(path_resolve("/no-such-folder/x/"), "/no-such-folder/x");
+    char *expected = path_join(here, "no-such-folder/x");
+    assert_name(path_resolve("no-such-folder/./x"), expected);
+    mem_free(expected);
+    assert_null(path_resolve(in_folder("new/../deep")));
+    assert_message(in_folder("new/../deep"), ": '..' behind a folder that is not there");
+    assert_null(path_resolve(in_folder("lost/x")));
+    assert_message(in_folder("lost/x"), ": a link that leads nowhere: No such file or directory");
+    assert_null(path_resolve(in_folder("deep/file/x")));
+    assert_message(in_folder("deep/file/x"), ": cannot be found: Not a directory");
+    assert_true(path_within("/a/b", "/a"));
+    assert_true(path_within("/a", "/a"));
+    assert_true(path_within("/a", "/"));
+    assert_false(path_within("/ab", "/a"));
+    assert_false(path_within("/a", "/a/b"));
+}
+
+static void test_path_stamp_notices_every_change(void **state)
+{
+    const char *file = in_folder("stamped");
+    struct path_stamp s;
+
+    (void)state;
+    assert_int_equal(path_write(file, "x", 1), 0);
+    int fd = open(file, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(path_stamp(&s, file, fd), 0);
+    assert_int_equal(path_stamp_check(&s, file, fd), 0);
+    assert_int_equal(path_stamp_check(&s, file, -1), 0);
+    const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
+    assert_true(path_stamp_check(&s, file, fd) < 0);
+    assert_message(file, ": changed while in use: it was written to");
+    assert_int_equal(path_append(file, "y", 1), 0);
+    assert_true(path_stamp_check(&s, file, -1) < 0);
+    assert_message(file, ": changed while in use: its size is another now");
+    assert_int_equal(path_stamp(&s, file, fd), 0);
+    assert_int_equal(path_write(file, "zz", 2), 0);
+    assert_true(path_stamp_check(&s, file, fd) < 0);
+    assert_message(file, ": changed while in use: another file is there now");
+    assert_int_equal(unlink(file), 0);
+    assert_true(path_stamp_check(&s, file, fd) < 0);
+    assert_message(file, ": changed while in use: it is gone");
+    assert_int_equal(close(fd), 0);
 }
 
 static void test_path_executable_folder_is_where_this_test_lies(void **state)
@@ -569,6 +640,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_path_join),
         cmocka_unit_test(test_path_folder_and_base),
+        cmocka_unit_test(test_path_resolve_names_what_is_there_and_what_is_not_yet),
+        cmocka_unit_test(test_path_stamp_notices_every_change),
         cmocka_unit_test(test_path_executable_folder_is_where_this_test_lies),
         cmocka_unit_test(test_path_write_and_read_give_the_bytes_back),
         cmocka_unit_test(test_path_write_leaves_no_temporary_file),

@@ -258,6 +258,11 @@ static void test_shards_refuses_names_outside_the_folder(void **state)
     index_refused(
         "{\"weight_map\":{\"a\":\"..\"}}",
         "shard '..' of tensor 'a' is not a plain file name: '/' and '..' are not allowed");
+    index_refused("{\"weight_map\":{\"a\":\"m\\u0000/../x\"}}",
+                  "not JSON at byte 33: \\u0000 is not allowed without JSON_ALLOW_NUL near "
+                  "'\"m\\u0000/../x\"'");
+    index_refused("{\"weight_map\":{\"a\\u0000\":\"m\"}}",
+                  "not JSON at byte 24: NUL byte in object key not supported near '\"a\\u0000\"'");
     index_refused("{\"weight_map\":{\"a\":\"\"}}",
                   "shard '' of tensor 'a' is not a plain file name: '/' and '..' are not allowed");
 }
@@ -301,6 +306,7 @@ static void test_shards_reports_the_file_that_became_shorter(void **state)
     assert_int_equal(shards_open(&s, folder), 0);
     path_of(path, "model.safetensors");
     assert_int_equal(truncate(path, (off_t)s.files[0].file_size - 1), 0);
+    assert_int_equal(shards_read(&s, shards_find(&s, "a"), bytes), 0);
     assert_int_equal(shards_read(&s, shards_find(&s, "b"), bytes), HCSMOE_EIO);
     assert_non_null(strstr(fail_message(), "model.safetensors: became shorter while in use: "));
     shards_close(&s);
