@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 enum { CAPACITY_FIRST = 64 };
 
@@ -132,4 +133,29 @@ bool str_ends(const char *s, const char *suffix)
     size_t m = strlen(suffix);
 
     return n >= m && memcmp(s + n - m, suffix, m) == 0;
+}
+
+uint64_t hash_seed(void)
+{
+    /* 16 random bytes that the kernel gives every program. */
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    uint64_t seed = 0xcbf29ce484222325u;
+
+    if (random) {
+        memcpy(&seed, random, sizeof seed);
+    }
+    return seed;
+}
+
+uint64_t str_hash(const char *text, size_t n)
+{
+    uint64_t h = hash_seed();
+
+    /* FNV-1a: short, and good enough for names. */
+    for (size_t i = 0; i < n; i++) {
+        h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
+    }
+    h ^= h >> 32; /* tables use the low bits */
+    h *= 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
 }

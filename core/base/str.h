@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -31,5 +32,9 @@ void str_release(struct str *s);
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+
+/* For tables in memory only: another one in every process, so that no file can be made of names that all collide. */
+uint64_t str_hash(const char *text, size_t n);
+uint64_t hash_seed(void);
 
 #endif

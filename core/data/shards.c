@@ -221,22 +221,10 @@ static int listed_keep(struct shards *s, const struct index *x)
     return 0;
 }
 
-/* FNV-1a: short and good enough for names; the table holds the hash, so a collision costs no string
- * compare. */
-static uint64_t hash_name(const char *name)
-{
-    uint64_t h = 14695981039346656037u;
-
-    for (; *name; name++) {
-        h = (h ^ (unsigned char)*name) * 1099511628211u;
-    }
-    return h ^ h >> 32; /* the low bits choose the slot */
-}
-
 /* The slot of name, or the free one where it would go. */
 static struct shard_slot *slot_find(const struct shards *s, const char *name)
 {
-    uint64_t hash = hash_name(name);
+    uint64_t hash = str_hash(name, strlen(name));
     size_t at = (size_t)hash & (s->n_slots - 1);
 
     while (s->slots[at].entry &&
@@ -261,7 +249,8 @@ static int table_build(struct shards *s)
             const struct st_entry *e = &s->files[k].entries[i];
             struct shard_slot *slot = slot_find(s, e->name);
             assert(!slot->entry); /* st_open and listed_keep leave each name once */
-            *slot = (struct shard_slot){.entry = e, .hash = hash_name(e->name), .file = k};
+            *slot = (struct shard_slot){
+                .entry = e, .hash = str_hash(e->name, strlen(e->name)), .file = k};
             if (__builtin_add_overflow(s->bytes, e->size, &s->bytes)) {
                 return fail(HCSMOE_EINVAL, "%s: more bytes of tensors than 64 bits can count",
                             s->folder);

@@ -15,6 +15,13 @@ enum {
     CONFIG_BYTES_MAX = 64 * 1024 * 1024 /* tokenizer_config.json may repeat all added tokens */
 };
 
+/* What a text of n bytes may cost, which no tokenizer in use comes near: a tokenizer.json is a
+ * stranger's, and so may be the text. */
+#define GROWTH_MAX 8                /* NFKC and byte-level pieces may well triple a text */
+#define GROWTH_FREE ((size_t)65536) /* a short text may grow more: one character can become 18 */
+#define STEPS_PER_BYTE 16           /* of matching: a run of white space takes about two */
+#define STEPS_FREE 4000000
+
 /* Checkpoints say "no limit" with numbers like 1e30; nothing real comes near this. */
 #define LENGTH_MAX 1e15
 
@@ -34,15 +41,35 @@ void token_ids_release(struct token_ids *ids)
     *ids = (struct token_ids){0};
 }
 
-int scratch_init(struct scratch *x)
+void scratch_budget(struct scratch *x, size_t n)
 {
+    x->text_max =
+        n > (SIZE_MAX - GROWTH_FREE) / GROWTH_MAX ? SIZE_MAX : n * GROWTH_MAX + GROWTH_FREE;
+    x->steps_left = (uint64_t)n * STEPS_PER_BYTE + STEPS_FREE;
+}
+
+int scratch_check(const struct scratch *x, const struct str *out)
+{
+    if (out->len <= x->text_max) {
+        return str_check(out);
+    }
+    return fail(HCSMOE_EINVAL,
+                "tokenizer.json makes more than %zu bytes of a text of %zu: not believed",
+                x->text_max, (x->text_max - GROWTH_FREE) / GROWTH_MAX);
+}
+
+int scratch_init(struct scratch *x, size_t n)
+{
+    scratch_budget(x, n);
     x->match = pcre2_match_data_create(1, NULL);
-    return x->match ? 0 : fail_memory(sizeof *x);
+    x->limits = pattern_limits();
+    return x->match && x->limits ? 0 : fail_memory(sizeof *x);
 }
 
 void scratch_release(struct scratch *x)
 {
     pcre2_match_data_free(x->match);
+    pcre2_match_context_free(x->limits);
     for (int i = 0; i < 2; i++) {
         pieces_release(&x->norm[i]);
         pieces_release(&x->pre[i]);
@@ -144,8 +171,7 @@ int tokenizer_open(struct tokenizer **out, const char *folder)
         goto out;
     }
     t->bos = t->eos = -1;
-    t->match_context = pattern_limits();
-    rc = t->match_context ? tokenizer_read_json(t, path) : HCSMOE_ENOMEM;
+    rc = tokenizer_read_json(t, path);
     rc = rc < 0 ? rc : read_config(t, folder, "tokenizer_config.json");
     rc = rc < 0 ? rc : read_config(t, folder, "special_tokens_map.json");
     if (rc >= 0) {
@@ -168,7 +194,6 @@ void tokenizer_close(struct tokenizer *t)
     steps_release(&t->decoder);
     token_ids_release(&t->before);
     token_ids_release(&t->after);
-    pcre2_match_context_free(t->match_context);
     mem_free(t->raw.tokens);
     mem_free(t->normalized.tokens);
     mem_free(t->bpe.slots);
@@ -185,7 +210,7 @@ int normalize_text(const struct tokenizer *t, struct scratch *x, const char *tex
                    bool first, struct pieces **result)
 {
     int rc = pieces_set(&x->norm[0], text, n, first);
-    return rc < 0 ? rc : steps_run(t, &t->normalizer, x, x->norm, result);
+    return rc < 0 ? rc : steps_run(&t->normalizer, x, x->norm, result);
 }
 
 /* Text without added tokens: pre-tokenizer and model. */
@@ -198,7 +223,7 @@ static int encode_plain(const struct tokenizer *t, struct scratch *x, const char
         return 0;
     }
     int rc = pieces_set(&x->pre[0], text, n, first);
-    rc = rc < 0 ? rc : steps_run(t, &t->pre_tokenizer, x, x->pre, &words);
+    rc = rc < 0 ? rc : steps_run(&t->pre_tokenizer, x, x->pre, &words);
     if (rc < 0) {
         return rc;
     }
@@ -254,8 +279,9 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
     size_t n_before = out->n;
     int32_t id;
 
-    int rc = scratch_init(&x);
+    int rc = scratch_init(&x, n);
     if (rc < 0) {
+        scratch_release(&x);
         return rc;
     }
     if (!utf8_is_valid(text, n)) {
@@ -294,7 +320,7 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, ch
     struct str out = {0};
 
     *text = NULL;
-    int rc = scratch_init(&x);
+    int rc = scratch_init(&x, 0);
     rc = rc < 0 ? rc : decode_tokens(t, &x, ids, n, &out);
     if (rc >= 0) {
         *text = mem_strndup(str_text(&out), out.len);

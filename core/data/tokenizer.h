@@ -29,13 +29,16 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
                      struct token_ids *out) MUST_CHECK;
 
 /* Text of ids, special tokens kept, appended as UTF-8: for reports. New string (mem_free). */
-int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, char **text) MUST_CHECK;
+int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n,
+                     char **text) MUST_CHECK;
 
-int32_t tokenizer_size(const struct tokenizer *t);     /* largest id + 1, added tokens included */
-int32_t tokenizer_bos(const struct tokenizer *t);      /* the tokenizer's own; -1: it has none */
-int32_t tokenizer_eos(const struct tokenizer *t);      /* -1: none */
-const char *tokenizer_text(const struct tokenizer *t, int32_t id); /* as in the vocabulary; NULL: no such id */
-int64_t tokenizer_max_length(const struct tokenizer *t); /* model_max_length; 0: not given or the "very large" value */
+int32_t tokenizer_size(const struct tokenizer *t); /* largest id + 1, added tokens included */
+int32_t tokenizer_bos(const struct tokenizer *t);  /* the tokenizer's own; -1: it has none */
+int32_t tokenizer_eos(const struct tokenizer *t);  /* -1: none */
+const char *tokenizer_text(const struct tokenizer *t,
+                           int32_t id); /* as in the vocabulary; NULL: no such id */
+int64_t tokenizer_max_length(
+    const struct tokenizer *t); /* model_max_length; 0: not given or the "very large" value */
 void token_ids_release(struct token_ids *ids);
 
 #endif

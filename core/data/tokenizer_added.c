@@ -133,6 +133,9 @@ int32_t added_next(struct added_walk *w, size_t *plain_at, size_t *plain_len)
             start = from;
         }
         if (token->rstrip) {
+            /* White space that was taken already is not looked at again, however many tokens it
+             * is made of. */
+            end = end < w->done ? w->done : end;
             end += text_space_left(w->text + end, w->n - end);
         }
         *plain_len = from - w->done;

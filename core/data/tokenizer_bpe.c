@@ -30,19 +30,9 @@ static uint64_t mix(uint64_t h)
     return h ^ h >> 29;
 }
 
-static uint64_t hash_text(const char *text, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-
-    for (size_t i = 0; i < n; i++) {
-        h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
-    }
-    return mix(h);
-}
-
 static uint64_t hash_pair(uint32_t a, uint32_t b)
 {
-    return mix((uint64_t)a << 32 | b);
+    return mix(((uint64_t)a << 32 | b) ^ hash_seed());
 }
 
 /* A power of two that n entries fill to half at most. */
@@ -70,7 +60,7 @@ int bpe_index_pieces(struct tokenizer *t)
         if (!t->texts[id]) {
             continue;
         }
-        size_t i = hash_text(t->texts[id], t->lens[id]) & b->slot_mask;
+        size_t i = str_hash(t->texts[id], t->lens[id]) & b->slot_mask;
         while (b->slots[i] != 0) {
             i = (i + 1) & b->slot_mask;
         }
@@ -88,7 +78,7 @@ int32_t bpe_find(const struct tokenizer *t, const char *text, size_t n)
 {
     const struct bpe *b = &t->bpe;
 
-    for (size_t i = hash_text(text, n) & b->slot_mask; b->slots[i] != 0;
+    for (size_t i = str_hash(text, n) & b->slot_mask; b->slots[i] != 0;
          i = (i + 1) & b->slot_mask) {
         int32_t id = b->slots[i] - 1;
         if (t->lens[id] == n && memcmp(t->texts[id], text, n) == 0) {

@@ -148,8 +148,8 @@ static void strip(const struct step *s, const char *text, size_t n, struct str *
     str_add_bytes(out, text + at, n - at);
 }
 
-static int each_token(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                      const struct pieces *in, struct pieces *out)
+static int each_token(const struct step *s, struct scratch *x, const struct pieces *in,
+                      struct pieces *out)
 {
     int rc = 0;
 
@@ -160,7 +160,7 @@ static int each_token(const struct tokenizer *t, const struct step *s, struct sc
         bool bare = false; /* nothing in place of the mark */
         switch (s->kind) {
         case DECODE_REPLACE:
-            rc = step_replace(t, s, x, text, n, &out->text);
+            rc = step_replace(s, x, text, n, &out->text);
             break;
         case DECODE_STRIP:
             strip(s, text, n, &out->text);
@@ -180,8 +180,8 @@ static int each_token(const struct tokenizer *t, const struct step *s, struct sc
     return rc;
 }
 
-static int decode_step(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                       const struct pieces *in, struct pieces *out)
+static int decode_step(const struct step *s, struct scratch *x, const struct pieces *in,
+                       struct pieces *out)
 {
     int rc;
 
@@ -191,9 +191,9 @@ static int decode_step(const struct tokenizer *t, const struct step *s, struct s
     } else if (s->kind == DECODE_FUSE || s->kind == DECODE_BYTES) {
         rc = join(in, out, s->kind == DECODE_BYTES);
     } else {
-        rc = each_token(t, s, x, in, out);
+        rc = each_token(s, x, in, out);
     }
-    return rc < 0 ? rc : str_check(&out->text);
+    return rc < 0 ? rc : scratch_check(x, &out->text);
 }
 
 int decode_tokens(const struct tokenizer *t, struct scratch *x, const int32_t *ids, size_t n,
@@ -214,8 +214,9 @@ int decode_tokens(const struct tokenizer *t, struct scratch *x, const int32_t *i
         rc = pieces_close(&pair[0], from, false);
     }
     rc = rc < 0 ? rc : str_check(&pair[0].text);
+    scratch_budget(x, pair[0].text.len);
     for (size_t i = 0; i < t->decoder.n && rc >= 0; i++) {
-        rc = decode_step(t, &t->decoder.items[i], x, &pair[now], &pair[1 - now]);
+        rc = decode_step(&t->decoder.items[i], x, &pair[now], &pair[1 - now]);
         now = 1 - now;
     }
     for (size_t i = 0; i < pair[now].n && rc >= 0; i++) {

@@ -124,7 +124,6 @@ struct tokenizer {
     struct added_set raw, normalized; /* matched before and after the normaliser */
     struct steps normalizer, pre_tokenizer, decoder;
     struct token_ids before, after; /* what the post-processor puts around a text */
-    pcre2_match_context *match_context;
     int32_t bos, eos;
     int64_t max_length;
 };
@@ -146,9 +145,12 @@ struct symbol {
     uint32_t prev, next;
 };
 
-/* The working memory of one encode or decode. Zeroed is empty. */
+/* The working memory of one encode or decode, and what it may cost. Zeroed is empty. */
 struct scratch {
     pcre2_match_data *match;
+    pcre2_match_context *limits;
+    uint64_t steps_left; /* of matching, beyond the first few of each place */
+    size_t text_max;     /* bytes that the steps of a stage may make of the text */
     struct pieces norm[2], pre[2];
     struct str affixed;
     struct symbol *symbols;
@@ -178,8 +180,7 @@ void pattern_release(struct pattern *p);
 pcre2_match_context *pattern_limits(void); /* NULL: message set */
 struct finder {
     const struct pattern *pattern;
-    const struct tokenizer *t;
-    pcre2_match_data *match;
+    struct scratch *x;
     const char *text;
     size_t n, at, last_end;
     bool found;
@@ -194,10 +195,12 @@ void pieces_release(struct pieces *p);
 int pieces_close(struct pieces *p, size_t from,
                  bool first) MUST_CHECK; /* a span of what was added */
 /* Runs all steps over pair[0]; the result is in *result, one of the two. */
-int steps_run(const struct tokenizer *t, const struct steps *steps, struct scratch *x,
-              struct pieces pair[2], struct pieces **result) MUST_CHECK;
-int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                 const char *text, size_t n, struct str *out) MUST_CHECK;
+int steps_run(const struct steps *steps, struct scratch *x, struct pieces pair[2],
+              struct pieces **result) MUST_CHECK;
+int step_replace(const struct step *s, struct scratch *x, const char *text, size_t n,
+                 struct str *out) MUST_CHECK;
+/* Error when a stage has made too much of the text. */
+int scratch_check(const struct scratch *x, const struct str *out) MUST_CHECK;
 uint32_t
 byte_to_char(unsigned char byte); /* the character that stands for a byte in byte-level BPE */
 struct step *steps_add(struct steps *s, enum step_kind kind); /* NULL: message set */
@@ -249,14 +252,18 @@ int read_pre_tokenizer(const struct reader *r, const struct json_t *node,
 int read_decoder(const struct reader *r, const struct json_t *node, struct steps *out) MUST_CHECK;
 enum {
     JSON_PATH_BYTES = 256,
-    SEQUENCE_DEPTH_MAX = 8 /* Sequences in Sequences; real files have one */
+    SEQUENCE_DEPTH_MAX = 8, /* Sequences in Sequences; real files have one */
+    STEPS_MAX = 64,         /* of a stage, each of which takes the whole text; real files have 6 */
+    REPLACEMENT_BYTES_MAX = 64 /* what stands for a space, in real files one character */
 };
 
 /* tokenizer.c */
 int token_ids_add(struct token_ids *ids, int32_t id) MUST_CHECK;
 int normalize_text(const struct tokenizer *t, struct scratch *x, const char *text, size_t n,
                    bool first, struct pieces **result) MUST_CHECK;
-int scratch_init(struct scratch *x) MUST_CHECK;
+/* n: bytes of text that are to be worked on, which say how much that may cost. */
+int scratch_init(struct scratch *x, size_t n) MUST_CHECK;
+void scratch_budget(struct scratch *x, size_t n);
 void scratch_release(struct scratch *x);
 
 /* tokenizer_decode.c */

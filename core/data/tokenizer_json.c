@@ -13,7 +13,8 @@
 
 enum {
     FILE_BYTES_MAX = 256 * 1024 * 1024, /* the largest published ones have about 35 MB */
-    IDS_MAX = 16 * 1024 * 1024          /* published vocabularies stay below 300,000 */
+    IDS_MAX = 1024 * 1024,              /* published vocabularies stay below 300,000 */
+    ADDED_BYTES_MAX = 512 /* of an added token, for which every place is looked at; real: 60 */
 };
 
 int fail_json(const char *file, size_t size, int line, int column, const char *what)
@@ -302,6 +303,11 @@ static int read_added(const struct reader *r, const json_t *node, const char *pa
     if (rc < 0 || token.len == 0) {
         return rc; /* nothing can be cut out for an empty one */
     }
+    if (token.len > ADDED_BYTES_MAX) {
+        return fail(HCSMOE_EINVAL, "%s: %s.content: %zu bytes, at most %d", r->file, path,
+                    token.len, ADDED_BYTES_MAX);
+    }
+    scratch_budget(x, token.len);
     token.id = (int32_t)json_integer_value(json_object_get(node, "id"));
     token.order = special ? 0 : 1; /* where two normalise to the same, special ones go first */
     int32_t piece = bpe_find(t, text, token.len);
@@ -335,7 +341,7 @@ static int read_all_added(const struct reader *r, const json_t *added)
     size_t i;
     json_t *node;
 
-    int rc = scratch_init(&x);
+    int rc = scratch_init(&x, 0);
     json_array_foreach(added, i, node)
     {
         char path[JSON_PATH_BYTES];

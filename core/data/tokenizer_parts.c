@@ -231,8 +231,9 @@ static int read_metaspace_as(const struct reader *r, const json_t *node, const c
     if (rc < 0) {
         return rc;
     }
-    if (s->content_len == 0) {
-        return fail(HCSMOE_EINVAL, "%s: %s.replacement: is empty", r->file, path);
+    if (s->content_len == 0 || s->content_len > REPLACEMENT_BYTES_MAX) {
+        return fail(HCSMOE_EINVAL, "%s: %s.replacement: %s", r->file, path,
+                    s->content_len == 0 ? "is empty" : "is too long");
     }
     rc = read_choice(r, node, path, "prepend_scheme", scheme_names, N_SCHEMES,
                      space ? PREPEND_ALWAYS : PREPEND_NEVER, &scheme);
@@ -447,6 +448,9 @@ static int read_stage(const struct reader *r, const json_t *node, const char *pa
     int rc = read_string(r, node, path, "type", NULL, &type, &n);
     if (rc < 0) {
         return rc;
+    }
+    if (out->n >= STEPS_MAX) {
+        return fail(HCSMOE_EINVAL, "%s: %s: more than %d steps", r->file, path, STEPS_MAX);
     }
     if (strcmp(type, "Sequence") == 0) {
         return read_sequence(r, node, path, stage, depth, out);

@@ -64,9 +64,13 @@ static const struct {
 enum {
     N_ESCAPES = sizeof escapes / sizeof escapes[0],
     N_POSIX_CLASSES = sizeof posix_classes / sizeof posix_classes[0],
-    PROPERTY_BYTES_MAX = 64,          /* \p{name} */
-    UNICODE_DIGITS = 4,               /* \uHHHH */
-    MATCH_HEAP_KIB_MAX = 1024 * 1024, /* for the interpreter, when the JIT's stack is too small */
+    PROPERTY_BYTES_MAX = 64,        /* \p{name} */
+    UNICODE_DIGITS = 4,             /* \uHHHH */
+    MATCH_HEAP_KIB_MAX = 96 * 1024, /* for the interpreter, when the JIT's stack is too small */
+    PATTERN_BYTES_MAX = 16 * 1024,  /* the longest published one has 400 */
+    STEPS_FIRST = 256,              /* of every place, which all texts may take */
+    STEPS_MORE = 8,
+    PLACES_AT_ONCE = 4096,
     MESSAGE_BYTES = 160
 };
 
@@ -273,10 +277,13 @@ int pattern_compile(struct pattern *p, const char *source, size_t n, bool litera
     PCRE2_SIZE offset;
     int code;
     int rc;
-    uint32_t options = PCRE2_UTF;
+    uint32_t options = PCRE2_UTF | PCRE2_USE_OFFSET_LIMIT;
 
     if (n == 0) {
         return fail(HCSMOE_EINVAL, "the pattern is empty");
+    }
+    if (n > PATTERN_BYTES_MAX) {
+        return fail(HCSMOE_EINVAL, "the pattern has %zu bytes, at most %d", n, PATTERN_BYTES_MAX);
     }
     if (literal) {
         options |= PCRE2_LITERAL;
@@ -330,25 +337,84 @@ pcre2_match_context *pattern_limits(void)
         (void)fail_memory(sizeof context);
         return NULL;
     }
-    /* A long run of spaces costs many steps without being hostile. */
-    (void)pcre2_set_match_limit(context, UINT32_MAX);
+    /* Depth is limited by memory, steps by match_next. */
     (void)pcre2_set_depth_limit(context, UINT32_MAX);
     (void)pcre2_set_heap_limit(context, MATCH_HEAP_KIB_MAX);
     return context;
 }
 
 /* The text is known to be valid UTF-8. Checking it again at every call would make a long text take
- * quadratic time. */
-static int match_at(const struct finder *f, size_t at)
+ * quadratic time. A match that begins at [at, at + window), each place of which may take so many
+ * steps. */
+static int match_at(const struct finder *f, size_t at, size_t window, uint32_t steps)
 {
     uint32_t options = PCRE2_NO_UTF_CHECK;
     PCRE2_SPTR text = (PCRE2_SPTR)f->text;
-    pcre2_match_context *context = f->t->match_context;
+    pcre2_match_context *context = f->x->limits;
 
-    int n = pcre2_match(f->pattern->code, text, f->n, at, options, f->match, context);
+    (void)pcre2_set_offset_limit(context, at + window - 1);
+    (void)pcre2_set_match_limit(context, steps);
+    int n = pcre2_match(f->pattern->code, text, f->n, at, options, f->x->match, context);
     if (n == PCRE2_ERROR_JIT_STACKLIMIT) {
         options |= PCRE2_NO_JIT;
-        n = pcre2_match(f->pattern->code, text, f->n, at, options, f->match, context);
+        n = pcre2_match(f->pattern->code, text, f->n, at, options, f->x->match, context);
+    }
+    return n;
+}
+
+/* A match that begins at this very place, for as many steps as are left. PCRE2 does not tell how
+ * many it took, so they are given out in growing portions. */
+static int match_dearly(struct finder *f, size_t at)
+{
+    for (uint32_t steps = STEPS_FIRST * STEPS_MORE; steps <= f->x->steps_left;
+         steps *= STEPS_MORE) {
+        int n = match_at(f, at, 1, steps);
+        if (n != PCRE2_ERROR_MATCHLIMIT) {
+            return n;
+        }
+        f->x->steps_left -= steps;
+        if (steps > UINT32_MAX / STEPS_MORE) {
+            break;
+        }
+    }
+    return PCRE2_ERROR_MATCHLIMIT;
+}
+
+/* Where the next character begins; 1 behind the text. */
+static size_t place_next(const struct finder *f, size_t at)
+{
+    at++;
+    while (at < f->n && ((unsigned char)f->text[at] & 0xc0) == 0x80) {
+        at++;
+    }
+    return at;
+}
+
+/* The places of [at, end) one by one; those that take long pay for it. */
+static int match_singly(struct finder *f, size_t at, size_t end)
+{
+    for (; at < end; at = place_next(f, at)) {
+        int n = match_at(f, at, 1, STEPS_FIRST);
+        n = n == PCRE2_ERROR_MATCHLIMIT ? match_dearly(f, at) : n;
+        if (n != PCRE2_ERROR_NOMATCH) {
+            return n;
+        }
+    }
+    return PCRE2_ERROR_NOMATCH;
+}
+
+/* The first match from f->at on. PCRE2's limit holds for each place where a match may begin: it
+ * keeps an expression from exploding, but not from taking the whole text at every place. */
+static int match_next(struct finder *f)
+{
+    size_t at = f->at;
+    int n = PCRE2_ERROR_NOMATCH;
+
+    while (at <= f->n && n == PCRE2_ERROR_NOMATCH) {
+        size_t end = f->n - at < PLACES_AT_ONCE ? f->n + 1 : place_next(f, at + PLACES_AT_ONCE - 1);
+        n = match_at(f, at, end - at, STEPS_FIRST);
+        n = n == PCRE2_ERROR_MATCHLIMIT ? match_singly(f, at, end) : n;
+        at = end;
     }
     return n;
 }
@@ -356,7 +422,7 @@ static int match_at(const struct finder *f, size_t at)
 int finder_next(struct finder *f, size_t *start, size_t *end)
 {
     while (f->at <= f->n) {
-        int n = match_at(f, f->at);
+        int n = match_next(f);
         if (n == PCRE2_ERROR_NOMATCH) {
             f->at = f->n + 1;
             return 0;
@@ -367,7 +433,7 @@ int finder_next(struct finder *f, size_t *start, size_t *end)
             return fail(HCSMOE_EFAILED, "regex '%s' gave up on a text of %zu bytes: %s",
                         f->pattern->source, f->n, (const char *)message);
         }
-        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(f->match);
+        const PCRE2_SIZE *place = pcre2_get_ovector_pointer(f->x->match);
         *start = place[0] < place[1] ? place[0] : place[1]; /* \K can turn them round */
         *end = place[1];
         if (*start == *end && f->found && f->last_end == *end) {

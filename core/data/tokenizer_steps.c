@@ -122,11 +122,11 @@ static int split_take(struct splitter *s, size_t start, bool match)
     return 0;
 }
 
-static int split_text(const struct tokenizer *t, const struct step *step, struct scratch *x,
-                      const char *text, size_t n, bool first, struct pieces *out)
+static int split_text(const struct step *step, struct scratch *x, const char *text, size_t n,
+                      bool first, struct pieces *out)
 {
     struct splitter s = {.step = step, .text = text, .out = out, .first = first};
-    struct finder f = {.pattern = &step->pattern, .t = t, .match = x->match, .text = text, .n = n};
+    struct finder f = {.pattern = &step->pattern, .x = x, .text = text, .n = n};
     size_t done = 0;
     size_t start;
     size_t end;
@@ -148,10 +148,10 @@ static int split_text(const struct tokenizer *t, const struct step *step, struct
     return rc < 0 ? rc : split_flush(&s, n);
 }
 
-int step_replace(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                 const char *text, size_t n, struct str *out)
+int step_replace(const struct step *s, struct scratch *x, const char *text, size_t n,
+                 struct str *out)
 {
-    struct finder f = {.pattern = &s->pattern, .t = t, .match = x->match, .text = text, .n = n};
+    struct finder f = {.pattern = &s->pattern, .x = x, .text = text, .n = n};
     size_t done = 0;
     size_t start;
     size_t end;
@@ -161,6 +161,9 @@ int step_replace(const struct tokenizer *t, const struct step *s, struct scratch
         str_add_bytes(out, text + done, start - done);
         str_add_bytes(out, s->content, s->content_len);
         done = end;
+        if (scratch_check(x, out) < 0) {
+            return HCSMOE_EINVAL;
+        }
     }
     str_add_bytes(out, text + done, n - done);
     return rc;
@@ -232,8 +235,8 @@ static void add_metaspace(const struct step *s, const char *text, size_t n, bool
 }
 
 /* One piece, which is not empty, through a step that keeps it one piece. */
-static int rewrite(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                   const char *text, size_t n, bool first, struct str *out)
+static int rewrite(const struct step *s, struct scratch *x, const char *text, size_t n, bool first,
+                   struct str *out)
 {
     size_t left = 0;
     size_t right = 0;
@@ -250,7 +253,7 @@ static int rewrite(const struct tokenizer *t, const struct step *s, struct scrat
         str_add_bytes(out, text, n);
         return 0;
     case STEP_REPLACE:
-        return step_replace(t, s, x, text, n, out);
+        return step_replace(s, x, text, n, out);
     case STEP_UNICODE:
         return add_normal_form(text, n, s->unicode_form, out);
     case STEP_LOWERCASE:
@@ -272,8 +275,8 @@ static int rewrite(const struct tokenizer *t, const struct step *s, struct scrat
     }
 }
 
-static int step_run(const struct tokenizer *t, const struct step *s, struct scratch *x,
-                    const struct pieces *in, struct pieces *out)
+static int step_run(const struct step *s, struct scratch *x, const struct pieces *in,
+                    struct pieces *out)
 {
     int rc = 0;
 
@@ -286,11 +289,12 @@ static int step_run(const struct tokenizer *t, const struct step *s, struct scra
             continue;
         }
         if (s->kind == STEP_SPLIT) {
-            rc = split_text(t, s, x, text, n, first, out);
+            rc = split_text(s, x, text, n, first, out);
             continue;
         }
         size_t from = out->text.len;
-        rc = rewrite(t, s, x, text, n, first, &out->text);
+        rc = rewrite(s, x, text, n, first, &out->text);
+        rc = rc < 0 ? rc : scratch_check(x, &out->text);
         if (rc >= 0 && out->text.len > from) {
             rc = pieces_close(out, from, first);
         }
@@ -298,13 +302,13 @@ static int step_run(const struct tokenizer *t, const struct step *s, struct scra
     return rc < 0 ? rc : str_check(&out->text);
 }
 
-int steps_run(const struct tokenizer *t, const struct steps *steps, struct scratch *x,
-              struct pieces pair[2], struct pieces **result)
+int steps_run(const struct steps *steps, struct scratch *x, struct pieces pair[2],
+              struct pieces **result)
 {
     size_t now = 0;
 
     for (size_t i = 0; i < steps->n; i++) {
-        int rc = step_run(t, &steps->items[i], x, &pair[now], &pair[1 - now]);
+        int rc = step_run(&steps->items[i], x, &pair[now], &pair[1 - now]);
         if (rc < 0) {
             return rc;
         }
