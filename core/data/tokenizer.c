@@ -19,8 +19,8 @@ enum {
  * stranger's, and so may be the text. */
 #define GROWTH_MAX 8                /* NFKC and byte-level pieces may well triple a text */
 #define GROWTH_FREE ((size_t)65536) /* a short text may grow more: one character can become 18 */
-#define STEPS_PER_BYTE 16           /* of matching: a run of white space takes about two */
-#define STEPS_FREE 4000000
+#define NS_PER_BYTE 1000            /* of matching, ten times what slow tokenizers take */
+#define NS_FREE 1000000000
 
 /* Checkpoints say "no limit" with numbers like 1e30; nothing real comes near this. */
 #define LENGTH_MAX 1e15
@@ -45,7 +45,7 @@ void scratch_budget(struct scratch *x, size_t n)
 {
     x->text_max =
         n > (SIZE_MAX - GROWTH_FREE) / GROWTH_MAX ? SIZE_MAX : n * GROWTH_MAX + GROWTH_FREE;
-    x->steps_left = (uint64_t)n * STEPS_PER_BYTE + STEPS_FREE;
+    x->time_end_ns = thread_time_ns() + (uint64_t)n * NS_PER_BYTE + NS_FREE;
 }
 
 int scratch_check(const struct scratch *x, const struct str *out)

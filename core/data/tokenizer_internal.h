@@ -149,8 +149,9 @@ struct symbol {
 struct scratch {
     pcre2_match_data *match;
     pcre2_match_context *limits;
-    uint64_t steps_left; /* of matching, beyond the first few of each place */
-    size_t text_max;     /* bytes that the steps of a stage may make of the text */
+    uint64_t time_end_ns; /* of this thread, when matching gives up */
+    unsigned n_matches;
+    size_t text_max; /* bytes that the steps of a stage may make of the text */
     struct pieces norm[2], pre[2];
     struct str affixed;
     struct symbol *symbols;
@@ -177,6 +178,7 @@ int add_normal_form(const char *text, size_t n, int form, struct str *out) MUST_
 /* tokenizer_regex.c */
 int pattern_compile(struct pattern *p, const char *source, size_t n, bool literal) MUST_CHECK;
 void pattern_release(struct pattern *p);
+uint64_t thread_time_ns(void);             /* that this thread has computed */
 pcre2_match_context *pattern_limits(void); /* NULL: message set */
 struct finder {
     const struct pattern *pattern;

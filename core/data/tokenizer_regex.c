@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* White_Space; PCRE2's own \s has U+180E as well. */
 #define SPACE                                                                                      \
@@ -68,8 +69,8 @@ enum {
     UNICODE_DIGITS = 4,             /* \uHHHH */
     MATCH_HEAP_KIB_MAX = 96 * 1024, /* for the interpreter, when the JIT's stack is too small */
     PATTERN_BYTES_MAX = 16 * 1024,  /* the longest published one has 400 */
-    STEPS_FIRST = 256,              /* of every place, which all texts may take */
-    STEPS_MORE = 8,
+    STEPS_FIRST = 256,              /* of every place at first */
+    MATCHES_A_LOOK = 64,            /* at the clock */
     PLACES_AT_ONCE = 4096,
     MESSAGE_BYTES = 160
 };
@@ -329,6 +330,14 @@ void pattern_release(struct pattern *p)
     *p = (struct pattern){0};
 }
 
+uint64_t thread_time_ns(void)
+{
+    struct timespec t = {0};
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 pcre2_match_context *pattern_limits(void)
 {
     pcre2_match_context *context = pcre2_match_context_create(NULL);
@@ -362,22 +371,27 @@ static int match_at(const struct finder *f, size_t at, size_t window, uint32_t s
     return n;
 }
 
-/* A match that begins at this very place, for as many steps as are left. PCRE2 does not tell how
- * many it took, so they are given out in growing portions. */
-static int match_dearly(struct finder *f, size_t at)
+/* Has matching taken all its time? */
+static bool time_is_up(const struct scratch *x)
 {
-    for (uint32_t steps = STEPS_FIRST * STEPS_MORE; steps <= f->x->steps_left;
-         steps *= STEPS_MORE) {
-        int n = match_at(f, at, 1, steps);
-        if (n != PCRE2_ERROR_MATCHLIMIT) {
-            return n;
-        }
-        f->x->steps_left -= steps;
-        if (steps > UINT32_MAX / STEPS_MORE) {
+    return thread_time_ns() > x->time_end_ns;
+}
+
+/* A match that begins at this very place, in as many steps as it takes while there is time. A step
+ * can cost as much as the text is long, and nobody looks at the clock meanwhile: so steps are given
+ * out in growing portions. */
+static int match_dearly(const struct finder *f, size_t at)
+{
+    int n = PCRE2_ERROR_MATCHLIMIT;
+
+    for (uint32_t steps = STEPS_FIRST; n == PCRE2_ERROR_MATCHLIMIT && steps <= UINT32_MAX / 2;) {
+        if (time_is_up(f->x)) {
             break;
         }
+        steps *= 2;
+        n = match_at(f, at, 1, steps);
     }
-    return PCRE2_ERROR_MATCHLIMIT;
+    return n;
 }
 
 /* Where the next character begins; 1 behind the text. */
@@ -390,8 +404,8 @@ static size_t place_next(const struct finder *f, size_t at)
     return at;
 }
 
-/* The places of [at, end) one by one; those that take long pay for it. */
-static int match_singly(struct finder *f, size_t at, size_t end)
+/* The places of [at, end) one by one. */
+static int match_singly(const struct finder *f, size_t at, size_t end)
 {
     for (; at < end; at = place_next(f, at)) {
         int n = match_at(f, at, 1, STEPS_FIRST);
@@ -403,13 +417,18 @@ static int match_singly(struct finder *f, size_t at, size_t end)
     return PCRE2_ERROR_NOMATCH;
 }
 
-/* The first match from f->at on. PCRE2's limit holds for each place where a match may begin: it
- * keeps an expression from exploding, but not from taking the whole text at every place. */
-static int match_next(struct finder *f)
+/* The first match from f->at on. PCRE2's limit holds for each place where a match may begin, and
+ * counts neither what a possessive or lazy loop takes nor what a look-ahead does: it keeps an
+ * expression from exploding, but not from taking the whole text at every place. That takes the clock,
+ * which only such expressions of strangers ever run out of. */
+static int match_next(const struct finder *f)
 {
     size_t at = f->at;
     int n = PCRE2_ERROR_NOMATCH;
 
+    if (f->x->n_matches++ % MATCHES_A_LOOK == 0 && time_is_up(f->x)) {
+        return PCRE2_ERROR_MATCHLIMIT;
+    }
     while (at <= f->n && n == PCRE2_ERROR_NOMATCH) {
         size_t end = f->n - at < PLACES_AT_ONCE ? f->n + 1 : place_next(f, at + PLACES_AT_ONCE - 1);
         n = match_at(f, at, end - at, STEPS_FIRST);
