@@ -30,11 +30,12 @@ if strace -f -o "$work/probe" true 2>/dev/null && [ "$SANITIZE" = OFF ]; then
     tracer="strace -f -qq -o $work/strace -e trace=open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,truncate,chmod,fchmodat,chown,fchownat,mknod,mknodat"
 fi
 
-# Lines of the trace that change something elsewhere than in the results, and did not fail.
+# Lines of the trace that change something elsewhere than in the results, and did not fail. LLVM's OpenMP registers itself
+# in shared memory.
 strangers() {
     grep -vE ' = -1 |unfinished|resumed|\+\+\+|---' "$work/strace" |
         grep -E 'O_WRONLY|O_RDWR|O_CREAT|creat\(|mkdir|rename|link|rmdir|truncate|chmod|chown|mknod' |
-        grep -vE "\"($work/results/[^\"]*|/dev/null|/dev/tty)\"" || true
+        grep -vE "\"($work/results/[^\"]*|/dev/null|/dev/tty|/dev/shm/__KMP_REGISTERED_LIB_[^\"]*)\"" || true
 }
 
 try() { # arguments...
